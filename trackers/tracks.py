@@ -1,0 +1,58 @@
+"""What the tracker believes about one frame: its output, and the input of every sink."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trackers.masks import Masks
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """N objects with identities in one frame, confirmed ones only, ordered by id."""
+
+    ids: NDArray[np.int64]
+    """`(N,)` from 1, never used again by the same tracker."""
+
+    boxes: NDArray[np.float32]
+    """`(N, 4)` x1, y1, x2, y2 in source pixels: as measured where `coasting` is false."""
+
+    scores: NDArray[np.float32]
+    """`(N,)` objectness of the last detection, in [0, 1]."""
+
+    coasting: NDArray[np.bool_]
+    """`(N,)` true where the object was predicted, not seen, in this frame."""
+
+    velocities: NDArray[np.float32]
+    """`(N, 2)` vx, vy of the box centre in pixels a second."""
+
+    ages_s: NDArray[np.float32]
+    """`(N,)` seconds since the object was first seen."""
+
+    masks: Masks | None = None
+    """N masks (of a coasting object: its last mask, moved with the motion), or None."""
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        for name, shape in (
+            ("boxes", (n, 4)),
+            ("scores", (n,)),
+            ("coasting", (n,)),
+            ("velocities", (n, 2)),
+            ("ages_s", (n,)),
+        ):
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f"Tracks.{name} should be {shape}, got {getattr(self, name).shape}"
+                )
+        if self.masks is not None and len(self.masks) != n:
+            raise ValueError(f"Tracks.masks should hold {n} masks, got {len(self.masks)}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Tracks(ids={self.ids.tolist()}, masks={self.masks!r})"
