@@ -1,0 +1,8 @@
+"""Settings: YAML presets and the loader that turns them into the owners' dataclasses.
+
+This room knows keys and types, and nobody who uses them.
+"""
+
+from configs.loader import ConfigError, dump, load, presets
+
+__all__ = ["ConfigError", "dump", "load", "presets"]
