@@ -83,5 +83,47 @@ class Masks:
         """Mask `i` as COCO compressed RLE of the whole picture, `counts` as str."""
         from pycocotools import mask as coco_mask
 
-        rle = coco_mask.encode(np.asfortranarray(self.full(i), np.uint8))
-        return {"size": list(self.size), "counts": rle["counts"].decode("ascii")}
+        (height, width), (x, y), crop = self.size, self.offsets[i].tolist(), self.crops[i]
+        columns = crop.shape[1]
+        # RLE goes down the columns: encode only those that the crop touches, and one more, so
+        # that the last run is background, then lengthen the first and the last run.
+        band = np.zeros((min(columns + 1, width - x), height), np.uint8)
+        band[:columns, y : y + crop.shape[0]] = crop.T
+        counts: bytes = coco_mask.encode(band.T)["counts"]
+        counts = _lengthen(counts, 0, _first_end(counts), x * height)
+        rest = (width - x - len(band)) * height
+        counts = _lengthen(counts, _last_start(counts), len(counts), rest)
+        return {"size": [height, width], "counts": counts.decode("ascii")}
+
+
+# COCO writes a run as characters from "0" on, five bits each, lowest first; bit 5 says that more
+# follow. Runs from the fourth on are differences to the run two before, hence signed.
+
+
+def _first_end(counts: bytes) -> int:
+    """Where the first number of compressed RLE ends."""
+    return next(i for i, char in enumerate(counts) if not (char - 48) & 32) + 1
+
+
+def _last_start(counts: bytes) -> int:
+    """Where the last number of compressed RLE starts."""
+    start = len(counts) - 1
+    while start > 0 and (counts[start - 1] - 48) & 32:
+        start -= 1
+    return start
+
+
+def _lengthen(counts: bytes, start: int, end: int, pixels: int) -> bytes:
+    """Add `pixels` to the number that `counts[start:end]` holds."""
+    if pixels == 0:
+        return counts
+    digits = [(char - 48) & 31 for char in counts[start:end]]
+    number = sum(digit << 5 * k for k, digit in enumerate(digits)) + pixels
+    if digits[-1] & 16:
+        number -= 1 << 5 * len(digits)
+    chars = bytearray()
+    while not -16 <= number < 16:
+        chars.append((number & 31 | 32) + 48)
+        number >>= 5
+    chars.append((number & 31) + 48)
+    return counts[:start] + chars + counts[end:]
