@@ -95,6 +95,44 @@ class Masks:
         counts = _lengthen(counts, _last_start(counts), len(counts), rest)
         return {"size": [height, width], "counts": counts.decode("ascii")}
 
+    def moved(self, shifts: NDArray[np.int32]) -> Masks:
+        """Each mask moved by `(N, 2)` x, y whole pixels; what leaves the picture is cut off."""
+        height, width = self.size
+        offsets = self.offsets + shifts
+        crops = list(self.crops)
+        for i, (x, y) in enumerate(offsets.tolist()):
+            h, w = crops[i].shape
+            if x < 0 or y < 0 or x + w > width or y + h > height:
+                x1, y1 = min(max(x, 0), width), min(max(y, 0), height)
+                crops[i] = crops[i][y1 - y : max(height - y, 0), x1 - x : max(width - x, 0)]
+                offsets[i] = x1, y1
+        return Masks(self.size, offsets, tuple(crops))
+
+    def intersections(
+        self, mine: NDArray[np.intp], other: Masks, theirs: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        """`(K,)` pixels that mask `mine[k]` of this and mask `theirs[k]` of `other` share.
+
+        Exact, and only the pixels where the two crops overlap are looked at.
+        """
+        shared = np.zeros(len(mine))
+        a_at, b_at = self.offsets.tolist(), other.offsets.tolist()
+        for k, (i, j) in enumerate(zip(mine.tolist(), theirs.tolist(), strict=True)):
+            shared[k] = _shared(self.crops[i], a_at[i], other.crops[j], b_at[j])
+        return shared
+
+
+def _shared(a: NDArray[np.bool_], a_at: list[int], b: NDArray[np.bool_], b_at: list[int]) -> int:
+    """Pixels that two crops, each with the place of its top left pixel, have in common."""
+    (ax, ay), (bx, by) = a_at, b_at
+    x1, y1 = max(ax, bx), max(ay, by)
+    x2, y2 = min(ax + a.shape[1], bx + b.shape[1]), min(ay + a.shape[0], by + b.shape[0])
+    if x2 <= x1 or y2 <= y1:
+        return 0
+    part_a = a[y1 - ay : y2 - ay, x1 - ax : x2 - ax]
+    part_b = b[y1 - by : y2 - by, x1 - bx : x2 - bx]
+    return int(np.count_nonzero(part_a & part_b))
+
 
 # COCO writes a run as characters from "0" on, five bits each, lowest first; bit 5 says that more
 # follow. Runs from the fourth on are differences to the run two before, hence signed.

@@ -1,0 +1,121 @@
+"""Box formats and overlap. Unless said otherwise a box is `x1, y1, x2, y2` in pixels, float64.
+
+Pairs of boxes that do not overlap are never looked at: `overlaps` finds the others by a sweep
+over x, so its cost grows with the number of neighbours, not with N x M.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+DENSE_PAIRS = 512
+"""Below this many pairs comparing all of them is cheaper than sorting for the sweep."""
+
+
+def to_centres(boxes: Floats) -> Floats:
+    """`(N, 4)` x1, y1, x2, y2 as `(N, 4)` cx, cy, w, h.
+
+    >>> to_centres(np.array([[10.0, 20.0, 30.0, 60.0]])).tolist()
+    [[20.0, 40.0, 20.0, 40.0]]
+    """
+    out = np.empty_like(boxes)
+    np.subtract(boxes[:, 2:], boxes[:, :2], out=out[:, 2:])
+    np.add(boxes[:, :2], boxes[:, 2:], out=out[:, :2])
+    out[:, :2] *= 0.5
+    return out
+
+
+def to_corners(centres: Floats) -> Floats:
+    """`(N, 4)` cx, cy, w, h as `(N, 4)` x1, y1, x2, y2.
+
+    >>> to_corners(np.array([[20.0, 40.0, 20.0, 40.0]])).tolist()
+    [[10.0, 20.0, 30.0, 60.0]]
+    """
+    out = np.empty_like(centres)
+    half = centres[:, 2:] * 0.5
+    np.subtract(centres[:, :2], half, out=out[:, :2])
+    np.add(centres[:, :2], half, out=out[:, 2:])
+    return out
+
+
+def areas(boxes: Floats) -> Floats:
+    """`(N,)` square pixels of `(N, 4)` boxes."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def expanded(boxes: Floats, fraction: float) -> Floats:
+    """Boxes grown by `fraction` of their width and height on every side.
+
+    Buffered boxes let objects meet that jump further than their own size between two frames
+    (Yang et al., "Hard to Track Objects with Irregular Motions and Similar Appearances? Make It
+    Easier by Buffering the Matching Space", WACV 2023, equation 1).
+    """
+    margin = (boxes[:, 2:] - boxes[:, :2]) * fraction
+    return np.concatenate((boxes[:, :2] - margin, boxes[:, 2:] + margin), axis=1)
+
+
+def overlaps(a: Floats, b: Floats) -> tuple[Indices, Indices, Floats]:
+    """Which boxes of `a` and `b` overlap, and by how much.
+
+    Args:
+        a: `(N, 4)` boxes.
+        b: `(M, 4)` boxes.
+
+    Returns:
+        `(K,)` rows of `a`, `(K,)` rows of `b` and `(K,)` areas of the intersections in square
+        pixels, for the K pairs whose intersection is not empty, ordered by the row of `a`.
+    """
+    if len(a) == 0 or len(b) == 0:
+        none = np.zeros(0, np.intp)
+        return none, none, np.zeros(0)
+    pairs = _meet_in_x_dense if len(a) * len(b) <= DENSE_PAIRS else _meet_in_x_sweep
+    i, j = pairs(a, b)
+    first, second = a.take(i, 0), b.take(j, 0)
+    sides = np.minimum(first[:, 2:], second[:, 2:])
+    sides -= np.maximum(first[:, :2], second[:, :2])
+    np.maximum(sides, 0.0, out=sides)
+    shared = sides[:, 0] * sides[:, 1]
+    keep = shared.nonzero()[0]
+    return i.take(keep), j.take(keep), shared.take(keep)
+
+
+def _meet_in_x_dense(a: Floats, b: Floats) -> tuple[Indices, Indices]:
+    """Pairs whose x-ranges overlap, from all comparisons."""
+    meet = a[:, 0, None] < b[:, 2]
+    meet &= a[:, 2, None] > b[:, 0]
+    i, j = meet.nonzero()
+    return i, j
+
+
+def _meet_in_x_sweep(a: Floats, b: Floats) -> tuple[Indices, Indices]:
+    """Pairs whose x-ranges overlap (and a few more), by a sweep from left to right.
+
+    With `b` sorted by x1, the boxes that start before `a` ends are a prefix, and those before
+    the first whose running maximum of x2 passes the start of `a` end too early.
+    """
+    order = b[:, 0].argsort(kind="stable")
+    starts = b[:, 0].take(order)
+    reach = np.maximum.accumulate(b[:, 2].take(order))
+    first = reach.searchsorted(a[:, 0], "right")
+    counts = starts.searchsorted(a[:, 2], "left") - first
+    np.maximum(counts, 0, out=counts)
+    i = np.arange(len(a)).repeat(counts)
+    shift = first + counts - counts.cumsum()
+    j = order.take(np.arange(len(i)) + shift.take(i))
+    return i, j
+
+
+def iou(a: Floats, b: Floats) -> Floats:
+    """Intersection over union of all pairs: `(N, M)` from `(N, 4)` and `(M, 4)`.
+
+    >>> iou(np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([[1.0, 0.0, 3.0, 2.0]])).round(3).tolist()
+    [[0.333]]
+    """
+    i, j, shared = overlaps(a, b)
+    out = np.zeros((len(a), len(b)))
+    out[i, j] = shared / (areas(a)[i] + areas(b)[j] - shared)
+    return out
