@@ -1,0 +1,52 @@
+"""Anything that shows pictures over time, as frames: cameras, files, streams, images.
+
+    open_source(SourceConfig(source="clip.mp4")) -> Source -> Frame, Frame, ...
+
+What every source promises: frames are upright RGB and all of the size in `info`; `time_s` starts
+at 0 with the first frame of the source and strictly increases; what could not be decoded is
+counted in the next frame's `dropped_before`. No threads of its own, no network, no drawing:
+`pipeline.reader` reads a source on a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol, Self
+
+from pipeline.frames import Frame, VideoInfo
+from pipeline.sources.addresses import redact
+from pipeline.sources.cameras import list_cameras
+from pipeline.sources.config import SourceConfig
+from pipeline.sources.images import ImageSource, find_images
+from pipeline.sources.inputs import is_path, resolve
+from pipeline.sources.video import VideoSource
+
+__all__ = ["Source", "SourceConfig", "list_cameras", "open_source", "redact"]
+
+
+class Source(Protocol):
+    """An open source. It is read once, by one thread; `close` may come from any thread."""
+
+    @property
+    def info(self) -> VideoInfo: ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def open_source(config: SourceConfig) -> Source:
+    """Open a source and decode its first frame, so that its size is known.
+
+    Raises:
+        SourceError: If it cannot be opened or shows nothing; the text says what to do.
+    """
+    images = find_images(config.source) if is_path(config.source) else None
+    if images is not None:
+        return ImageSource(images, Path(config.source).absolute().name, config)
+    return VideoSource(resolve(config), config)

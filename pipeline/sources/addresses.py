@@ -1,0 +1,37 @@
+"""Stream addresses, and how to show them without the passwords in them."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+_USER = re.compile(r"://[^/?#]*@")
+
+_SECRET = re.compile(
+    r"(?i)((?:user|login|pass|pwd|token|secret|auth|cred|sign?|key|session)[\w.-]*=)[^&;?/#\s]+"
+)
+
+
+def is_address(source: str) -> bool:
+    """Tell whether `source` is written as `scheme://...`."""
+    return _SCHEME.match(source) is not None
+
+
+def redact(source: str) -> str:
+    """Return `source` fit for names, messages and logs: no user, password, token or key.
+
+    >>> redact("rtsp://admin:s3cret@10.0.0.7:554/cam?channel=1&password=s3cret")
+    'rtsp://10.0.0.7:554/cam?channel=1&password=***'
+    """
+    if not is_address(source):
+        return source
+    return _SECRET.sub(r"\1***", _USER.sub("://", source))
+
+
+def address_name(address: str) -> str:
+    """Return host and last part of the path, for names of folders and files."""
+    parts = urlsplit(redact(address))
+    path = [part for part in parts.path.split("/") if part]
+    return "-".join([parts.hostname or parts.scheme, *path[-1:]])

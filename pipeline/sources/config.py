@@ -1,0 +1,86 @@
+"""What a user may say about a source."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pipeline.sources.addresses import redact
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class SourceConfig:
+    """Which source, which part of it, and how to open it. Seconds, pixels, frames a second."""
+
+    source: str = "demo"
+    """`webcam`, `webcam:1`, `/dev/video0`, `demo`, a video file, a folder or glob of images,
+    `rtsp:// http(s):// udp:// tcp://`, `-` for stdin, or `lavfi:` and an FFmpeg filtergraph."""
+
+    start_s: float = 0.0
+    """Skip what the source shows before this time; 0 is its first frame. The first frame handed
+    on is the first at or after it: it has index 0 and keeps its own `time_s`. Files only."""
+
+    duration_s: float | None = None
+    """Stop before the first frame at or after `start_s + duration_s`; None: no end."""
+
+    live: bool | None = None
+    """Live sources cannot wait: the newest frame wins. None decides by the kind of source:
+    cameras and streams without a length are live, all else is not. True for a file plays it at
+    its own pace, like a camera; False for a stream loses no frame and may fall behind."""
+
+    decoder_threads: int = 0
+    """Most threads of the decoder; 0: one a core, at most 4."""
+
+    deinterlace: bool = True
+    """Make whole pictures of those marked as interlaced, one for each stored picture."""
+
+    image_rate: float = 25.0
+    """Images a second of a folder or glob, which hold no times."""
+
+    camera_width: int | None = None
+    """Ask the camera for this width; None: the camera chooses. Goes with `camera_height`."""
+
+    camera_height: int | None = None
+
+    camera_rate: float | None = None
+    """Ask the camera for this many frames a second."""
+
+    camera_format: str | None = None
+    """Ask the camera for this pixel format: `mjpeg` (HD over USB 2 needs it), `yuyv422`, ..."""
+
+    rtsp_transport: str = "tcp"
+    """`tcp` or `udp`: what carries the pictures of an RTSP stream."""
+
+    open_timeout_s: float = 10.0
+    """Give up on opening a stream after this time."""
+
+    read_timeout_s: float = 5.0
+    """Take a stream that sends nothing for this long as lost."""
+
+    reconnect_s: float = 60.0
+    """Try to reach a lost stream again for this long before giving up; 0: not at all, and the
+    end of a stream is then its regular end."""
+
+    format: str | None = None
+    """FFmpeg's name of the container or device format; None: found out."""
+
+    options: dict[str, str] = dataclasses.field(default_factory=dict)
+    """More options for FFmpeg, by its names; they win over what is set here."""
+
+    def __post_init__(self) -> None:
+        for name in ("start_s", "decoder_threads", "reconnect_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"source.{name} should be 0 or more, got {getattr(self, name)}")
+        for name in ("image_rate", "open_timeout_s", "read_timeout_s", "duration_s", "camera_rate"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"source.{name} should be above 0, got {value}")
+        if (self.camera_width is None) != (self.camera_height is None):
+            raise ValueError("source.camera_width and source.camera_height go together")
+        if self.rtsp_transport not in ("tcp", "udp"):
+            raise ValueError(f"source.rtsp_transport is tcp or udp, got {self.rtsp_transport!r}")
+
+    def __repr__(self) -> str:
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["source"] = redact(self.source)
+        values["options"] = dict.fromkeys(self.options, "...")
+        return f"SourceConfig({', '.join(f'{name}={value!r}' for name, value in values.items())})"

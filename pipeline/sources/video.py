@@ -1,0 +1,216 @@
+"""Whatever FFmpeg opens, as a source of frames: files, cameras, streams, standard input."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator
+from typing import Self
+
+from av.error import FFmpegError
+
+from pipeline.errors import SourceBroken, SourceError
+from pipeline.frames import Frame, VideoInfo
+from pipeline.sources.clock import Clock
+from pipeline.sources.config import SourceConfig
+from pipeline.sources.container import Connection, Picture, stamp_s
+from pipeline.sources.inputs import Input, Kind, lost_words
+from pipeline.sources.pace import Pace
+from pipeline.sources.picture import Converter, fit
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_S = 0.5
+LONGEST_RETRY_S = 8.0
+
+_UNKNOWN_RATE = 25.0
+_TINY_S = 1e-6  # timestamps are compared a little below their value: they are rounded
+
+
+class VideoSource:
+    """Frames of one input. Opened by its constructor; read once, by one thread.
+
+    `close` may be called from any thread: it ends the waits for a lost stream and for the pace
+    of a file played live, and leaves the container to the thread that reads it.
+
+    Raises:
+        SourceError: If the input cannot be opened, or has no frame at or after `start_s`.
+    """
+
+    def __init__(self, source: Input, config: SourceConfig) -> None:
+        self._source = source
+        self._config = config
+        self._closing = threading.Event()
+        self._owner = threading.Lock()  # held by the one who may use the connection
+        self._connection = Connection(source, config)
+        try:
+            self._converter = Converter(is_camera=source.kind is Kind.CAMERA)
+            image = self._converter(self._connection.first)
+            self.info = _describe(self._connection, source, config, image.shape[:2])
+            self._clock = Clock(
+                1 / float(self.info.rate or _UNKNOWN_RATE), stamp_s(self._connection.first)
+            )
+            self._go_to_start()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading. Twice is once."""
+        self._closing.set()
+        if self._owner.acquire(blocking=False):
+            self._connection.close()
+            self._owner.release()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Give the frames, in order.
+
+        Raises:
+            SourceBroken: If the source is lost.
+        """
+        with self._owner:
+            try:
+                if not self._closing.is_set():
+                    yield from self._frames()
+            finally:
+                self._connection.close()
+
+    def _frames(self) -> Iterator[Frame]:
+        start_s = self._config.start_s - _TINY_S
+        end_s = start_s + (self._config.duration_s or float("inf"))
+        pace = Pace(self._closing) if self._is_played() else None
+        index = lost = 0
+        for picture, lost_now in self._pictures():
+            captured_s = time.perf_counter()
+            time_s = self._clock.time_s(stamp_s(picture))
+            if self._closing.is_set() or time_s >= end_s:
+                break
+            if time_s < start_s:
+                continue
+            lost += lost_now
+            image = fit(self._converter(picture), self.info.width, self.info.height)
+            if pace is not None:
+                captured_s = pace.wait(time_s)
+            yield Frame(index, time_s, image, captured_s, lost)
+            index, lost = index + 1, 0
+        if index == 0 and not self._closing.is_set():
+            raise SourceError(
+                f"{self._source.kind.value} {self._source.label!r} has no frame in the part asked "
+                f"for; it ends at {self._clock.last_s:.2f} s, start_s is {self._config.start_s:g}"
+            )
+
+    def _pictures(self) -> Iterator[Picture]:
+        """Give the pictures of this connection, and of those that follow when it is lost."""
+        missed = 0
+        while True:
+            error: FFmpegError | None = None
+            try:
+                for picture, lost in self._connection.pictures():
+                    yield picture, lost + missed
+                    missed = 0
+            except FFmpegError as caught:
+                error = caught
+            if self._closing.is_set() or (error is None and not self._reconnects()):
+                return
+            if not self._reconnects():
+                raise self._broken(lost_words(self._source, error))
+            gap_s = self._reconnect(lost_words(self._source, error))
+            if gap_s is None:
+                return
+            self._clock.resume(gap_s)
+            missed = max(1, round(gap_s / self._clock.interval_s))
+
+    def _reconnect(self, why: str) -> float | None:
+        """Open the lost stream again, waiting longer after each failure.
+
+        Returns:
+            Seconds without pictures; None if the source was closed meanwhile.
+
+        Raises:
+            SourceBroken: If it does not come back within `reconnect_s`.
+        """
+        limit_s = self._config.reconnect_s
+        label = self._source.label
+        log.warning("%s: lost (%s); trying again for %g s", label, why, limit_s)
+        self._connection.close()
+        lost_at = time.perf_counter()
+        retry_s = FIRST_RETRY_S
+        while time.perf_counter() - lost_at < limit_s:
+            if self._closing.wait(retry_s * random.uniform(0.5, 1.0)):
+                return None
+            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+            try:
+                self._connection = Connection(self._source, self._config)
+            except SourceError as error:
+                log.info("%s", error)
+                continue
+            gap_s = time.perf_counter() - lost_at
+            first = self._connection.first
+            log.warning("%s: back after %.1f s, %dx%d", label, gap_s, first.width, first.height)
+            return gap_s
+        raise self._broken(f"{why}, and it did not come back within {limit_s:g} s")
+
+    def _broken(self, why: str) -> SourceBroken:
+        return SourceBroken(f"{self._source.kind.value} {self._source.label!r} broke off: {why}")
+
+    def _reconnects(self) -> bool:
+        return (
+            self._source.kind is Kind.STREAM and self.info.is_live and self._config.reconnect_s > 0
+        )
+
+    def _is_played(self) -> bool:
+        """Tell whether this comes faster than life but should not."""
+        return self.info.is_live and self._source.kind in (Kind.FILE, Kind.GRAPH)
+
+    def _go_to_start(self) -> None:
+        if self._config.start_s == 0:
+            return
+        if self.info.is_live and not self._is_played():
+            raise SourceError(
+                f"{self._source.kind.value} {self._source.label!r} is live: it has no past to "
+                "skip; start_s should be 0"
+            )
+        self._connection.seek(self._config.start_s)
+
+
+def _describe(
+    connection: Connection, source: Input, config: SourceConfig, size: tuple[int, int]
+) -> VideoInfo:
+    first = connection.first
+    rate = connection.rate
+    count: int | None = connection.stream.frames or None
+    duration_s = _part_s(connection.duration_s, config)
+    if rate and duration_s is not None and (count is None or duration_s != connection.duration_s):
+        count = round(duration_s * rate)
+    return VideoInfo(
+        name=source.name,
+        width=size[1],
+        height=size[0],
+        is_live=connection.is_live,
+        rate=rate,
+        frame_count=count,
+        duration_s=duration_s,
+        time_base=connection.stream.time_base,
+        colour={
+            "colorspace": int(first.colorspace),
+            "color_range": int(first.color_range),
+            "color_primaries": int(first.color_primaries),
+            "color_trc": int(first.color_trc),
+        },
+    )
+
+
+def _part_s(total_s: float | None, config: SourceConfig) -> float | None:
+    """Return the length of the part asked for, as far as it is known."""
+    if total_s is None:
+        return config.duration_s
+    rest_s = max(total_s - config.start_s, 0.0)
+    return rest_s if config.duration_s is None else min(rest_s, config.duration_s)
