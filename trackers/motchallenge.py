@@ -9,11 +9,19 @@ Voigtlaender et al., "MOTS", CVPR 2019.
 
 from __future__ import annotations
 
+import configparser
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from trackers.masks import Masks
 from trackers.tracks import Tracks
+
+Floats = NDArray[np.float64]
 
 
 def mot_lines(frame_index: int, tracks: Tracks) -> list[str]:
@@ -72,3 +80,96 @@ def disjoint(masks: Masks, scores: NDArray[np.float32]) -> Masks:
         crops[i] = crop & ~window
         window |= crop
     return Masks(masks.size, masks.offsets, tuple(crops))
+
+
+def read_mot(path: Path) -> Floats:
+    """Rows of a MOT text file, commas or blanks between the numbers.
+
+    Returns:
+        `(R, 9)` frame, id, x, y, w, h, and three columns more: confidence, -1, -1 in results and
+        detections; flag, class, visibility in ground truth. Missing ones are filled with 1.
+
+    Raises:
+        ValueError: Names the file and line that is not of this form.
+    """
+    rows = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            words = line.replace(",", " ").split()
+            if not words:
+                continue
+            try:
+                row = [float(word) for word in words[:9]]
+            except ValueError:
+                raise ValueError(f"{path}:{number}: not a number in {line.strip()!r}") from None
+            if len(row) < 6:
+                raise ValueError(f"{path}:{number}: {len(row)} columns, expected at least 6")
+            rows.append(row + [1.0] * (9 - len(row)))
+    return np.array(rows, np.float64).reshape(-1, 9)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MotsRow:
+    """One line of MOTS text."""
+
+    id: int
+    label: int
+    """1 car, 2 pedestrian, 10 a region to ignore."""
+    rle: dict[str, Any]
+    """COCO compressed RLE: `size` [h, w] and `counts`, bytes."""
+
+
+def read_mots(path: Path) -> dict[int, list[MotsRow]]:
+    """The lines of a MOTS text file by frame, as numbered in the file.
+
+    Raises:
+        ValueError: Names the file and line that is not of this form.
+    """
+    frames: dict[int, list[MotsRow]] = {}
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            words = line.split()
+            if not words:
+                continue
+            if len(words) != 6:
+                raise ValueError(
+                    f"{path}:{number}: {len(words)} fields, expected frame id class h w rle"
+                )
+            try:
+                frame, id_, label, height, width = (int(word) for word in words[:5])
+            except ValueError:
+                raise ValueError(f"{path}:{number}: not a whole number in {words[:5]}") from None
+            rle = {"size": [height, width], "counts": words[5].encode("ascii")}
+            frames.setdefault(frame, []).append(MotsRow(id_, label, rle))
+    return frames
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SequenceInfo:
+    """What `seqinfo.ini` says of a sequence."""
+
+    frame_rate: float = 30.0
+    """Frames a second."""
+    length: int | None = None
+    """Number of frames, None where it is not said."""
+
+
+def read_seqinfo(folder: Path) -> SequenceInfo:
+    """`seqinfo.ini` of a sequence's folder; defaults where there is none.
+
+    Raises:
+        ValueError: The file cannot be read as one, or holds no sensible numbers.
+    """
+    path = folder / "seqinfo.ini"
+    if not path.is_file():
+        return SequenceInfo()
+    parser = configparser.ConfigParser()
+    try:
+        parser.read(path)
+        rate = parser.getfloat("Sequence", "frameRate", fallback=30.0)
+        length = parser.getint("Sequence", "seqLength", fallback=None)
+    except (configparser.Error, ValueError) as error:
+        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from error
+    if not 0.0 < rate < math.inf or (length is not None and length < 0):
+        raise ValueError(f"{path}: frameRate {rate} and seqLength {length} make no sequence")
+    return SequenceInfo(rate, length)
