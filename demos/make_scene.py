@@ -215,7 +215,7 @@ def cut_out(prop: Prop) -> Floats:
         cv2.fillPoly(labels, [np.array(hole, np.int32)], cv2.GC_BGD)
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(picture, labels, None, *models, 6, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(picture, labels, (0, 0, 0, 0), *models, 6, cv2.GC_INIT_WITH_MASK)
     solid = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
 
     # The largest piece, without specks of background in it.
@@ -278,7 +278,7 @@ def make_background() -> Floats:
     paint = np.array([0.98, 1.0, 0.88], np.float32)  # a pale green, BGR
     ys, xs = np.mgrid[:760, :760].astype(np.float32) / 760
     light = 1.08 - 0.25 * ((xs - 0.4) ** 2 + (ys - 0.3) ** 2)  # a lamp from the upper left
-    return np.clip(grey * paint * light[..., None], 0, 1)
+    return np.asarray(np.clip(grey * paint * light[..., None], 0, 1), np.float32)
 
 
 def render(
@@ -305,7 +305,7 @@ def render(
         picture = picture * (1 - alpha) + image[..., :3]
         layers.append((number, alpha[..., 0], scale))
 
-    objects = []
+    objects: list[dict[str, Any]] = []
     in_front = np.ones((HEIGHT, WIDTH), np.float32)
     for number, alpha, scale in reversed(layers):
         in_frame = int((alpha > 0.5).sum())
@@ -331,8 +331,8 @@ def render(
 
     noise = np.random.default_rng(index).normal(0, NOISE, (HEIGHT, WIDTH, 1))
     colour_noise = np.random.default_rng(1000 + index).normal(0, NOISE / 3, (HEIGHT, WIDTH, 3))
-    picture = cv2.GaussianBlur(picture, (0, 0), 0.6) * 255 + noise + colour_noise
-    return np.clip(picture[..., ::-1] + 0.5, 0, 255).astype(np.uint8), objects
+    noisy = cv2.GaussianBlur(picture, (0, 0), 0.6) * 255 + noise + colour_noise
+    return np.clip(noisy[..., ::-1] + 0.5, 0, 255).astype(np.uint8), objects
 
 
 def write_sheet(

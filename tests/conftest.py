@@ -1,0 +1,59 @@
+"""What every test may use: markers that know the machine, the optional data, a small video."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests import scenes
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def missing_for(marker: str) -> str | None:
+    """Why a test with this marker cannot run here; None where it can."""
+    if marker == "gpu":
+        import torch
+
+        return None if torch.cuda.is_available() else "no CUDA device"
+    if marker == "camera":
+        return None if any(Path("/dev").glob("video*")) else "no camera (/dev/video*)"
+    if marker == "network":
+        return None if os.environ.get("ALLOW_NETWORK") == "1" else "ALLOW_NETWORK is not 1"
+    raise AssertionError(f"no such marker: {marker}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what the machine cannot do; where REQUIRE_GPU=1 a missing GPU is a failure."""
+    for marker in ("gpu", "camera", "network"):
+        if item.get_closest_marker(marker) is None:
+            continue
+        reason = missing_for(marker)
+        if reason is None:
+            continue
+        if marker == "gpu" and os.environ.get("REQUIRE_GPU") == "1":
+            pytest.fail(f"REQUIRE_GPU=1, and {reason}", pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Annotated videos and pictures that lie beside the checkout on some machines."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no annotated data here ({folder} does not exist)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def crossing_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`scenes.crossing()` as an H.264 file: 320x240, 75 frames, 25 a second."""
+    return scenes.crossing().write_video(tmp_path_factory.mktemp("videos") / "crossing.mp4")
