@@ -1,0 +1,64 @@
+"""The house: who may import whom, what may not be here, and no file that outgrew its room."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("pipeline", "trackers", "deepmask", "configs")
+
+
+def modules(root: Path, package: str) -> list[Path]:
+    return sorted((root / package).rglob("*.py"))
+
+
+def test_import_contracts(root):
+    # The contracts are in pyproject.toml; a breach is named with its file and line.
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [program, "--no-cache"], cwd=root, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("package", ["trackers", "configs"])
+def test_lower_floors_import_without_torch_or_video(root, package):
+    script = (
+        f"import {package}, sys; "
+        "heavy = {'torch', 'openvino', 'cv2', 'av', 'pipeline', 'deepmask'} & set(sys.modules); "
+        "sys.exit(f'imports {sorted(heavy)}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_says_what_it_is(root, package):
+    silent = [
+        str(path.relative_to(root))
+        for path in modules(root, package)
+        if (code := ast.parse(path.read_text())).body and ast.get_docstring(code) is None
+    ]
+    assert silent == []
+
+
+def test_no_init_under_tests(root):
+    # A tests/trackers/__init__.py would make `import trackers` find the tests.
+    assert list((root / "tests").rglob("__init__.py")) == []
+
+
+def test_architecture_names_every_module(root):
+    text = (root / "ARCHITECTURE.md").read_text()
+    missing = [
+        str(path.relative_to(root))
+        for package in PACKAGES
+        for path in modules(root, package)
+        if path.name != "__init__.py" and f"`{path.name}`" not in text
+    ]
+    assert missing == []
