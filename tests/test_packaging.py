@@ -8,6 +8,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,12 @@ PACKAGES = {"pipeline", "trackers", "deepmask", "configs"}
 
 
 @pytest.fixture(scope="module")
-def project(root) -> dict:
+def project(root: Path) -> dict[str, Any]:
     return tomllib.loads((root / "pyproject.toml").read_text())
 
 
 @pytest.fixture(scope="module")
-def wheel(root, tmp_path_factory) -> Path:
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     # The build writes build/ and *.egg-info beside the sources: build from a copy of what counts.
     source = folder / "source"
