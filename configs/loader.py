@@ -36,21 +36,30 @@ class _Text(str):
     """The value of an override: still text, since only the field's type says how to read it."""
 
 
-def load(into: type[T], source: str | Path | None = None, overrides: Sequence[str] = ()) -> T:
+def load(
+    into: type[T],
+    source: str | Path | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+) -> T:
     """Give an `into` made of its defaults, then `source`, then `overrides`; the last one wins.
 
     Args:
         into: a dataclass whose fields all have defaults; fields that are dataclasses are groups.
         source: name of a preset of this package, path of a YAML file, or None for the defaults.
-        overrides: `path.to.key=value`, the value in YAML (`3`, `null`, `[video, jsonl]`).
+        overrides: `path.to.key=value`, the value in YAML (`3`, `null`, `[video, jsonl]`); or a
+            mapping from such paths, or groups, to values as Python has them.
 
     Raises:
         ConfigError: one line, for an unknown preset or file, unreadable YAML, an unknown setting
             (with the nearest known one), a wrong type, or a value that its owner refuses.
     """
     tree = {} if source is None else _read(source)
-    for override in overrides:
-        _put(tree, override)
+    if isinstance(overrides, Mapping):
+        for path, value in overrides.items():
+            _put(tree, path.split("."), value)
+    else:
+        for override in overrides:
+            _put(tree, *_split(override))
     return typing.cast(T, _build(into, tree, "", into))
 
 
@@ -150,17 +159,27 @@ def _find(source: str | Path) -> Path:
     return PRESETS / f"{source}.yaml"
 
 
-def _put(tree: dict[str, Any], override: str) -> None:
-    """Set what `a.b=value` says in a tree of mappings."""
+def _split(override: str) -> tuple[list[str], _Text]:
+    """The path and the value of `a.b=value`."""
     path, equals, value = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise ConfigError(f"a setting is given as path.to.key=value, got {override!r}")
-    for key in keys[:-1]:
-        if not isinstance(tree.get(key), dict):
-            tree[key] = {}
-        tree = tree[key]
-    tree[keys[-1]] = _Text(value.strip())
+    return keys, _Text(value.strip())
+
+
+def _put(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Set `tree[keys[0]][keys[1]]...`; a mapping sets what it names and leaves the rest."""
+    *groups, key = keys
+    for group in groups:
+        if not isinstance(tree.get(group), dict):
+            tree[group] = {}
+        tree = tree[group]
+    if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+        for inner, item in value.items():
+            _put(tree[key], str(inner).split("."), item)
+    else:
+        tree[key] = dict(value) if isinstance(value, Mapping) else value
 
 
 # Building.
@@ -181,7 +200,9 @@ def _build(into: type[Any], tree: Mapping[Any, Any], path: str, root: type[Any])
     except ConfigError:
         raise
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: {error}" if path else str(error)) from error
+        # Owners may name the setting with or without their own group before it.
+        named = not path or str(error).startswith(f"{path}.")
+        raise ConfigError(str(error) if named else f"{path}: {error}") from error
 
 
 def _convert(hint: Any, value: Any, path: str, root: type[Any]) -> Any:
@@ -196,6 +217,8 @@ def _convert(hint: Any, value: Any, path: str, root: type[Any]) -> Any:
     if isinstance(value, _Text):
         value = str(value) if hint in (str, Path) else _parse(value, repr(path))
     if dataclasses.is_dataclass(hint):
+        if isinstance(value, typing.cast(type[Any], hint)):
+            return value
         tree = {} if value is None else value
         if not isinstance(tree, dict):
             raise _wrong(path, f"a group of settings ({', '.join(_names(hint))})", value)
@@ -254,7 +277,7 @@ def _convert_sequence(
     """A list, or a tuple; `a, b` is taken for `[a, b]`, as a command line gives it."""
     if isinstance(value, str):
         value = [_Text(item.strip()) for item in value.split(",") if item.strip()]
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         raise _wrong(path, "a list", value)
     if origin is tuple and Ellipsis not in arguments:
         if len(value) != len(arguments):
@@ -272,7 +295,7 @@ def _convert_sequence(
 def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
     if hint is float and type(value) is int:
         return float(value)
-    if hint is Path and isinstance(value, str):
+    if hint is Path and isinstance(value, str | Path):
         return Path(value).expanduser()
     if hint is Fraction and type(value) in (int, float, str):
         try:

@@ -1,0 +1,58 @@
+"""Any video in, every object of it found, segmented and followed.
+
+    from pipeline import track
+
+    for frame, tracks in track("video.mp4"):
+        print(frame.time_s, tracks.ids, tracks.boxes)
+
+This room knows video, threads, drawing and files. It loads its parts when they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.frames import Frame
+    from trackers.tracks import Tracks
+
+__all__ = ["track"]
+
+
+def track(
+    source: str | Path, *, config: str | Path | None = None, **settings: Any
+) -> Iterator[tuple[Frame, Tracks]]:
+    """Frame after frame of `source` with the objects in it: what the sinks of a run get.
+
+    Of a file every frame comes; of a live source the newest, whenever the caller is ready for
+    one. Closing the generator, or leaving it to be collected, closes source and detector.
+
+    Args:
+        source: as `--source` takes it: `webcam`, a file, a folder, a URL, `demo`.
+        config: a preset or a YAML file.
+        **settings: groups of settings over those of `config`, each a mapping or the owner's
+            dataclass: `tracker={"lost_s": 3}`, `detector={"device": "cuda"}`.
+
+    Raises:
+        configs.ConfigError: there is no such setting.
+        pipeline.errors.PipelineError: the source cannot be opened or breaks off, or the
+            detector fails.
+    """
+    import configs
+    from pipeline.config import PipelineConfig
+    from pipeline.detector import open_detector
+    from pipeline.inference import detect_async
+    from pipeline.reader import read_frames
+    from pipeline.sources import open_source
+    from trackers.sort import SortTracker
+
+    resolved = configs.load(PipelineConfig, config, settings | {"source.source": str(source)})
+    with (
+        read_frames(open_source(resolved.source)) as frames,
+        open_detector(resolved.detector) as detector,
+    ):
+        tracker = SortTracker(resolved.tracker)
+        for frame, detections in detect_async(detector, frames):
+            yield frame, tracker.update(detections, frame.time_s)

@@ -145,6 +145,16 @@ def test_mistake_in_a_file_names_the_place(tmp_path: Path, text: str, message: s
     assert "\n" not in str(caught.value)
 
 
+def test_mapping_of_overrides_holds_python_values(tmp_path: Path) -> None:
+    path = write(tmp_path, "tracker: {min_hits: 5}\n")
+    given = {"tracker": {"max_age_s": 2}, "tracker.motion": Motion(gate_px=9), "output": tmp_path}
+    config = load(Root, path, given)
+    assert config.tracker == Tracker(2.0, 5, Motion(gate_px=9))
+    assert config.output == tmp_path
+    with pytest.raises(ConfigError, match="unknown setting 'tracker.max_agee'"):
+        load(Root, None, {"tracker": {"max_agee": 2}})
+
+
 def test_empty_file_and_empty_group_mean_the_defaults(tmp_path: Path) -> None:
     assert load(Root, write(tmp_path, "# nothing\n")) == Root()
     assert load(Root, write(tmp_path, "tracker:\n")) == Root()

@@ -1,0 +1,22 @@
+"""All settings of a run: those of each part, which owns them, put together."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pipeline.detector import DetectorConfig
+from pipeline.render import RenderConfig
+from pipeline.sinks.config import OutputConfig
+from pipeline.sources.config import SourceConfig
+from trackers.sort import SortConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineConfig:
+    """Settings of `python -m pipeline.run`. The defaults are complete."""
+
+    source: SourceConfig = dataclasses.field(default_factory=SourceConfig)
+    detector: DetectorConfig = dataclasses.field(default_factory=DetectorConfig)
+    tracker: SortConfig = dataclasses.field(default_factory=SortConfig)
+    render: RenderConfig = dataclasses.field(default_factory=RenderConfig)
+    output: OutputConfig = dataclasses.field(default_factory=OutputConfig)

@@ -1,0 +1,279 @@
+"""Track every object of a video: the main flow, and its command line.
+
+    reader thread      inference thread(s)     main thread        writer threads
+    source ─▶ Frame ──▶ detector ─▶ Detections ──▶ tracker ─▶ Tracks ──▶ draw ─▶ video
+                                                                     ──▶ jsonl, mot, mots, ...
+
+`run` is the whole of it. Everything asynchronous hides behind the two iterators: `read_frames`
+decodes ahead, `detect_async` keeps the detector busy and gives results in the order of frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+import configs
+from pipeline.config import PipelineConfig
+from pipeline.detector import open_detector
+from pipeline.errors import PipelineError
+from pipeline.frames import VideoInfo
+from pipeline.inference import detect_async
+from pipeline.reader import read_frames
+from pipeline.sinks import FORMATS, Outputs, SinkContext, open_sinks, prepare
+from pipeline.sources import open_source, redact
+from pipeline.stats import Progress, RunStats, RunSummary, TimedDetector, TimedSource, as_dict
+from trackers.sort import SortTracker
+
+log = logging.getLogger(__name__)
+
+DONE, MISTAKE, BROKEN = 0, 2, 3
+"""Exit codes: all done or stopped on request; the user's mistake; broken off in the middle."""
+
+
+def run(
+    config: PipelineConfig, stats: RunStats | None = None, progress: Progress | None = None
+) -> RunSummary:
+    """Track one source to its end, and write what the settings ask for.
+
+    SIGINT and SIGTERM end the source early; everything is finished as at its end.
+
+    Args:
+        config: all settings.
+        stats: counts while the run runs, for whoever wants to watch.
+        progress: shown after each frame.
+
+    Raises:
+        PipelineError: something cannot be opened, or breaks off; what was written is readable.
+    """
+    stats = stats or RunStats()
+    with (
+        read_frames(TimedSource(open_source(config.source), stats)) as frames,
+        open_detector(config.detector) as detector,
+        record(config, frames.info, stats) as outputs,
+        stopping(frames.close, stats) as stop,
+        open_sinks(outputs, context_of(config, frames.info, stats, stop)) as sinks,
+    ):
+        tracker = SortTracker(config.tracker)
+        log.info("%s", announcement(frames.info, detector.description, outputs))
+        stats.begin(frames.info, detector.description)
+        for frame, detections in detect_async(TimedDetector(detector, stats), frames):
+            with stats.stage("track"):
+                tracks = tracker.update(detections, frame.time_s)
+            sinks.write(frame, tracks)
+            if progress is not None:
+                progress.update()
+    return stats.summary()
+
+
+def context_of(
+    config: PipelineConfig, info: VideoInfo, stats: RunStats, stop: Callable[[], None]
+) -> SinkContext:
+    """What the sinks of this run may know of it."""
+    return SinkContext(info, config.output, config.render, stats, stop)
+
+
+def announcement(info: VideoInfo, detector: str, outputs: Outputs) -> str:
+    """What is about to run, in a line."""
+    rate = f", {float(info.rate):.4g} frames/s" if info.rate else ""
+    saved = ", ".join(name for name, _ in outputs.files) or "nothing"
+    where = f" in {outputs.folder}" if outputs.folder else ""
+    return f"{info.name} {info.width}x{info.height}{rate}; {detector}; saving {saved}{where}"
+
+
+@contextmanager
+def record(config: PipelineConfig, info: VideoInfo, stats: RunStats) -> Iterator[Outputs]:
+    """The outputs of a run; puts its settings and, at its end, its summary beside them."""
+    outputs = prepare(config.output, info)
+    folder = outputs.folder
+    if folder is not None:
+        (folder / "config.yaml").write_text(configs.dump(without_secrets(config)))
+    error: BaseException | None = None
+    try:
+        yield outputs
+    except Exception as caught:
+        error = caught
+        raise
+    finally:
+        if folder is not None:
+            summary = json.dumps(as_dict(stats.summary(error)), indent=2)
+            try:
+                (folder / "summary.json").write_text(summary + "\n")
+            except OSError as full:
+                log.warning("cannot write the summary: %s", full.strerror)
+
+
+def without_secrets(config: PipelineConfig) -> PipelineConfig:
+    """The settings without passwords in addresses and values of FFmpeg's options."""
+    source = dataclasses.replace(
+        config.source,
+        source=redact(config.source.source),
+        options=dict.fromkeys(config.source.options, "..."),
+    )
+    return dataclasses.replace(config, source=source)
+
+
+@contextmanager
+def stopping(close: Callable[[], None], stats: RunStats) -> Iterator[Callable[[], None]]:
+    """A function that ends the source; while this is open, the first signal calls it.
+
+    The second signal ends the program as usual.
+    """
+
+    def stop() -> None:
+        stats.stopped = True
+        # On a thread: a signal may have come while this one holds the lock that `close` needs.
+        threading.Thread(target=close, name="stop", daemon=True).start()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stats.stopped:
+            raise KeyboardInterrupt
+        stop()
+
+    with handling(on_signal):
+        yield stop
+
+
+@contextmanager
+def handling(on_signal: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Let SIGINT and SIGTERM call `on_signal`. Elsewhere than on the main thread: do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, on_signal) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+# The command line.
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, as all mistakes."""
+        self.exit(MISTAKE, f"{self.prog}: {message} (see --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's arguments; each is a setting."""
+    formats = ", ".join(FORMATS)
+    result = _Parser(
+        prog="pipeline.run",
+        description="Find, segment and follow every object in a video.",
+        epilog=(
+            "examples: --source webcam   |   --source clip.mp4 --save video,jsonl,mot,mots   |   "
+            "--source rtsp://host/stream --save jsonl:- | jq .tracks"
+        ),
+    )
+    result.add_argument(
+        "--source",
+        metavar="SRC",
+        help="webcam, webcam:N, /dev/videoN, demo, a video file, a folder or glob of images, a "
+        "URL (rtsp, http, udp, tcp), or - for stdin; default: demo",
+    )
+    result.add_argument(
+        "--config",
+        metavar="NAME|FILE",
+        help=f"settings: a preset ({', '.join(configs.presets())}) or a YAML file",
+    )
+    result.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="one setting, such as tracker.lost_s=3; may be given often",
+    )
+    result.add_argument(
+        "--output",
+        metavar="DIR",
+        help="folder of the outputs; default: runs/<name>-<n>, and nothing saved of a live source",
+    )
+    result.add_argument(
+        "--save",
+        metavar="LIST",
+        help=f"outputs, from {formats}; jsonl:FILE for a file of its own, jsonl:- for stdout; "
+        "default: video,jsonl",
+    )
+    result.add_argument(
+        "--view", metavar="auto|window|web|none", help="where to show; default: auto"
+    )
+    result.add_argument(
+        "--device", metavar="auto|cpu|cuda[:N]", help="where to compute; default: auto"
+    )
+    result.add_argument("--start", metavar="S", help="begin S seconds into a file")
+    result.add_argument("--duration", metavar="S", help="end after S seconds")
+    result.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    return result
+
+
+def settings(arguments: argparse.Namespace) -> PipelineConfig:
+    """The settings that a command line asks for.
+
+    Raises:
+        ConfigError: it asks for what there is not.
+    """
+    flags = {
+        "source.source": arguments.source,
+        "output.directory": arguments.output,
+        "output.save": arguments.save,
+        "output.view": arguments.view,
+        "detector.device": arguments.device,
+        "source.start_s": arguments.start,
+        "source.duration_s": arguments.duration,
+    }
+    given = [f"{path}={value}" for path, value in flags.items() if value is not None]
+    return configs.load(PipelineConfig, arguments.config, [*arguments.set, *given])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code."""
+    arguments = parser().parse_args(argv)
+    stats = RunStats()
+    progress = Progress(stats, None if arguments.quiet else sys.stderr)
+    with handling(signal.default_int_handler), speaking(arguments.quiet):
+        try:
+            run(settings(arguments), stats, progress)
+            code = DONE
+        except KeyboardInterrupt:
+            code = DONE
+        except (configs.ConfigError, PipelineError) as error:
+            log.error("%s", error)
+            code = BROKEN if stats.processed else MISTAKE
+        if stats.processed and not arguments.quiet:
+            progress.close()
+            print(*stats.summary().lines(), sep="\n", file=sys.stderr)
+    return code
+
+
+@contextmanager
+def speaking(quiet: bool) -> Iterator[None]:
+    """Show what this project logs as lines on stderr: all of it, or only errors."""
+    clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(f"{clear}pipeline.run: %(message)s"))
+    logger = logging.getLogger()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

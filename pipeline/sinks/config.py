@@ -1,0 +1,152 @@
+"""What a user may say about outputs, and what it comes to for a source."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from pathlib import Path
+
+from pipeline.errors import SinkError
+from pipeline.frames import VideoInfo
+
+FORMATS = {
+    "video": "video.mp4",
+    "jsonl": "tracks.jsonl",
+    "mot": "mot.txt",
+    "mots": "mots.txt",
+    "csv": "tracks.csv",
+}
+"""The name of each output, and the file that it goes to."""
+
+STREAMING = frozenset({"jsonl", "mot", "mots", "csv"})
+"""Outputs that can go to standard output."""
+
+FILE_DEFAULT = ("video", "jsonl")
+"""What is saved where nobody says what."""
+
+VIEWS = ("auto", "window", "web", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputConfig:
+    """Where results go."""
+
+    save: tuple[str, ...] | None = None
+    """Outputs, each a format of `FORMATS` with a file of its own behind a colon where wanted
+    (`jsonl:out.jsonl`, `jsonl:-` for standard output). None: video and jsonl, but nothing for a
+    live source without a folder."""
+
+    directory: Path | None = None
+    """Folder of the outputs. None: a new folder `runs/<name of the source>-<number>`, made where
+    something is to be saved in it."""
+
+    view: str = "auto"
+    """`window`, `web` (a page for the browser), `none`, or `auto`: a window where there is a
+    display."""
+
+    web_port: int = 8000
+    """Port of the web view on this machine, 0 for any free one."""
+
+    video_crf: int = 21
+    """Quality of the video, as of x264: 0 without loss to 51; six more halve the size."""
+
+    video_preset: str = "superfast"
+    """Speed of the encoder, as of x264: `ultrafast` costs half the CPU time of `superfast` and
+    twice the file, `veryfast` the other way round."""
+
+    def __post_init__(self) -> None:
+        for entry in self.save or ():
+            name, target = split(entry)
+            if name not in FORMATS:
+                near = difflib.get_close_matches(name, FORMATS, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(
+                    f"output.save: unknown format {name!r}{hint} (formats: {', '.join(FORMATS)})"
+                )
+            if target == "-" and name not in STREAMING:
+                raise ValueError(
+                    f"output.save: {name} cannot go to standard output, only "
+                    f"{', '.join(sorted(STREAMING))} can"
+                )
+        if [split(entry)[1] for entry in self.save or ()].count("-") > 1:
+            raise ValueError("output.save: only one output can go to standard output")
+        if self.view not in VIEWS:
+            near = difflib.get_close_matches(self.view, VIEWS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"output.view should be one of {', '.join(VIEWS)}, got {self.view!r}{hint}"
+            )
+        if not 0 <= self.video_crf <= 51:
+            raise ValueError(f"output.video_crf should be in [0, 51], got {self.video_crf}")
+
+
+def split(entry: str) -> tuple[str, str | None]:
+    """The format and the file of `format` or `format:file`."""
+    name, colon, target = entry.partition(":")
+    return name.strip(), target.strip() if colon else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """The outputs of one run."""
+
+    folder: Path | None
+    """Made and writable; None where nothing goes into a folder."""
+
+    files: tuple[tuple[str, Path | None], ...]
+    """Format and file of each output; None is standard output."""
+
+
+def prepare(config: OutputConfig, info: VideoInfo) -> Outputs:
+    """Decide what is saved where, and make the folder.
+
+    Raises:
+        SinkError: the folder cannot be made or written to.
+    """
+    wanted = config.save
+    if wanted is None:
+        viewed_only = info.is_live and config.directory is None
+        wanted = () if viewed_only else FILE_DEFAULT
+    targets = [split(entry) for entry in wanted]
+    folder = None
+    if config.directory is not None or any(target is None for _, target in targets):
+        folder = _make_folder(config.directory, info.name)
+    files: list[tuple[str, Path | None]] = []
+    for name, target in targets:
+        if target is None and folder is not None:
+            files.append((name, folder / FORMATS[name]))
+        else:
+            files.append((name, None if target == "-" else Path(str(target)).expanduser()))
+    return Outputs(folder, tuple(files))
+
+
+def _make_folder(wanted: Path | None, name: str) -> Path:
+    """The folder `wanted`, or the first free `runs/<name>-<number>`."""
+    folder = wanted or Path("runs")
+    try:
+        if wanted is not None:
+            wanted.mkdir(parents=True, exist_ok=True)
+        else:
+            folder = _numbered(Path("runs"), name)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SinkError(
+            f"cannot write to the folder {str(folder)!r}: {error.strerror}; "
+            "choose another with --output"
+        ) from error
+    return folder
+
+
+def _numbered(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = parent / f"{name}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder

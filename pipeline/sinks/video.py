@@ -1,0 +1,167 @@
+"""The annotated video: H.264 with the source's timestamps, playable whatever happens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeVar, cast
+
+import av
+import cv2
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from pipeline.errors import SinkError
+from pipeline.frames import VideoInfo
+from pipeline.sinks.base import Result, SinkContext
+from pipeline.sinks.config import OutputConfig
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_FRAGMENTED = {
+    # Each fragment can be played without what follows it; kill -9 costs what is in memory.
+    "movflags": "empty_moov+default_base_moof",
+    "frag_duration": "500000",
+    "flush_packets": "1",
+}
+_MP4 = frozenset({".mp4", ".m4v", ".mov"})
+_TIME_BASE = Fraction(1, 90000)
+_RATE = Fraction(25)
+
+# FFmpeg's numbers. What `cv2.COLOR_RGB2YUV_I420` makes is BT.601, limited range.
+_BT601 = 6
+_LIMITED = 1
+_UNSPECIFIED = (0, 2)
+
+
+class VideoSink:
+    """Encodes the pictures of results.
+
+    While it is written the file is a fragmented MP4, which plays up to its last half second even
+    if the program is killed; at the normal end it becomes a plain one with its index in front.
+
+    Args:
+        target: the file; its suffix chooses the container.
+        context: of the run.
+
+    Raises:
+        SinkError: the file cannot be written.
+    """
+
+    def __init__(self, target: Path | None, context: SinkContext) -> None:
+        if target is None:
+            raise SinkError("video cannot go to standard output")
+        self._path = target
+        self._first_s: float | None = None
+        self._pts = -1
+        self._interval = Fraction(1) / (context.info.rate or _RATE)
+        self._container = self._try(lambda: _open(target, _FRAGMENTED))
+        self._stream = self._try(lambda: _add_stream(self._container, context.info, context.output))
+        self._time_base = self._stream.codec_context.time_base or _TIME_BASE
+        # Writes the header: what cannot be written is known before the first frame.
+        self._try(self._container.start_encoding)
+
+    def write(self, result: Result) -> None:
+        image = result.frame.image if result.image is None else result.image
+        picture = av.VideoFrame.from_ndarray(_to_yuv(image), format="yuv420p")
+        picture.colorspace, picture.color_range = _BT601, _LIMITED
+        picture.pts, picture.time_base = self._next_pts(result.frame.time_s), self._time_base
+        picture.duration = max(1, round(self._interval / self._time_base))
+        self._try(lambda: self._container.mux(self._stream.encode(picture)))
+
+    def flush(self) -> None:
+        """Nothing to do: fragments go out by themselves."""
+
+    def close(self) -> None:
+        try:
+            self._try(self._finish)
+        finally:
+            self._try(self._container.close)
+        if self._first_s is None:
+            self._path.unlink(missing_ok=True)
+        elif self._path.suffix.lower() in _MP4:
+            self._index_first()
+
+    def _finish(self) -> None:
+        self._container.mux(self._stream.encode(None))
+
+    def _next_pts(self, time_s: float) -> int:
+        """The frame's time, counted from the first frame, in units of the time base."""
+        if self._first_s is None:
+            self._first_s = time_s
+        wanted = round((time_s - self._first_s) / self._time_base)
+        self._pts = max(wanted, self._pts + 1)
+        return self._pts
+
+    def _index_first(self) -> None:
+        """Make the fragmented file a plain one, with its index in front of the pictures."""
+        whole = self._path.with_name(f".{self._path.name}.part")
+        try:
+            remux(self._path, whole)
+            whole.replace(self._path)
+        except (OSError, FFmpegError) as error:
+            whole.unlink(missing_ok=True)
+            log.warning("%s stays fragmented: %s", self._path, error.strerror)
+
+    def _try(self, action: Callable[[], T]) -> T:
+        """Do `action`; FFmpeg's errors become ours."""
+        try:
+            return action()
+        except (OSError, FFmpegError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise SinkError(f"cannot write the video {str(self._path)!r}: {why}") from error
+
+
+def remux(source: Path, target: Path) -> None:
+    """Copy the packets of a video file into an MP4 that has its index in front."""
+    with (
+        av.open(str(source)) as reader,
+        av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as writer,
+    ):
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream)
+        for packet in reader.demux(stream):
+            if packet.size:
+                packet.stream = copy
+                writer.mux(packet)
+
+
+def _open(path: Path, options: dict[str, str]) -> av.container.OutputContainer:
+    is_mp4 = path.suffix.lower() in _MP4
+    return av.open(str(path), "w", options=options if is_mp4 else {})
+
+
+def _add_stream(
+    container: av.container.OutputContainer, info: VideoInfo, output: OutputConfig
+) -> av.VideoStream:
+    """The video stream: H.264, or MPEG-4 where this PyAV has no encoder for that."""
+    options = {"preset": output.video_preset, "crf": str(output.video_crf), "bf": "0"}
+    rate = info.rate or _RATE
+    if "libx264" in av.codecs_available:
+        stream = container.add_stream("libx264", rate=rate, options=options)
+    else:
+        log.warning("this PyAV has no H.264 encoder: the video is MPEG-4, which browsers refuse")
+        stream = container.add_stream("mpeg4", rate=rate, options={"qscale": "3"})
+    codec = stream.codec_context
+    codec.width, codec.height = info.width + info.width % 2, info.height + info.height % 2
+    codec.pix_fmt = "yuv420p"
+    codec.thread_count = 1  # A second thread costs half as much again for the same pictures.
+    codec.time_base = info.time_base or _TIME_BASE
+    codec.colorspace, codec.color_range = _BT601, _LIMITED
+    for tag in ("color_primaries", "color_trc"):
+        if info.colour.get(tag, 2) not in _UNSPECIFIED:
+            setattr(codec, tag, info.colour[tag])
+    return stream
+
+
+def _to_yuv(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB `(H, W, 3)` as planes of 4:2:0; odd sides are made even by repeating the last pixels."""
+    height, width = image.shape[:2]
+    if height % 2 or width % 2:
+        image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return cast(NDArray[np.uint8], cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420))
