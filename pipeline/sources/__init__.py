@@ -18,9 +18,10 @@ from pipeline.frames import Frame, VideoInfo
 from pipeline.sources.addresses import redact
 from pipeline.sources.cameras import list_cameras
 from pipeline.sources.config import SourceConfig
-from pipeline.sources.images import ImageSource, find_images
-from pipeline.sources.inputs import is_path, resolve
+from pipeline.sources.images import ImageFiles, ImageSource, find_images
+from pipeline.sources.inputs import folder_name, is_path, resolve, safe_name
 from pipeline.sources.video import VideoSource
+from pipeline.sources.webp import WebpImages, is_animated_webp
 
 __all__ = ["Source", "SourceConfig", "list_cameras", "open_source", "redact"]
 
@@ -46,7 +47,11 @@ def open_source(config: SourceConfig) -> Source:
     Raises:
         SourceError: If it cannot be opened or shows nothing; the text says what to do.
     """
-    images = find_images(config.source) if is_path(config.source) else None
-    if images is not None:
-        return ImageSource(images, Path(config.source).absolute().name, config)
+    if is_path(config.source):
+        path = Path(config.source).expanduser()
+        if is_animated_webp(path):
+            return ImageSource(WebpImages(path), safe_name(path.stem), config)
+        paths = find_images(config.source)
+        if paths is not None:
+            return ImageSource(ImageFiles(paths, config.image_rate), folder_name(path), config)
     return VideoSource(resolve(config), config)

@@ -69,15 +69,15 @@ class SourceConfig:
     def __post_init__(self) -> None:
         for name in ("start_s", "decoder_threads", "reconnect_s"):
             if getattr(self, name) < 0:
-                raise ValueError(f"source.{name} should be 0 or more, got {getattr(self, name)}")
+                raise ValueError(f"{name} should be 0 or more, got {getattr(self, name)}")
         for name in ("image_rate", "open_timeout_s", "read_timeout_s", "duration_s", "camera_rate"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError(f"source.{name} should be above 0, got {value}")
+                raise ValueError(f"{name} should be above 0, got {value}")
         if (self.camera_width is None) != (self.camera_height is None):
-            raise ValueError("source.camera_width and source.camera_height go together")
+            raise ValueError("camera_width and camera_height go together")
         if self.rtsp_transport not in ("tcp", "udp"):
-            raise ValueError(f"source.rtsp_transport is tcp or udp, got {self.rtsp_transport!r}")
+            raise ValueError(f"rtsp_transport is tcp or udp, got {self.rtsp_transport!r}")
 
     def __repr__(self) -> str:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import logging
 import os
@@ -55,6 +56,16 @@ class Connection:
             self.close()
             raise
 
+    def stamp_s(self, picture: av.VideoFrame) -> float | None:
+        """Return the timestamp of a picture in seconds on the container's clock.
+
+        That of presentation, or where it is missing (AVI) that of decoding; None without both.
+        """
+        stamp = picture.pts if picture.pts is not None else picture.dts
+        if stamp is None or not self.stream.time_base:
+            return None
+        return float(stamp * self.stream.time_base)
+
     def pictures(self) -> Iterator[Picture]:
         """Give the pictures from here to the end.
 
@@ -69,7 +80,7 @@ class Connection:
         Args:
             time_s: Seconds after the first picture.
         """
-        origin = stamp_s(self.first)
+        origin = self.stamp_s(self.first)
         base = self.stream.time_base
         if origin is None or not base:
             return
@@ -81,7 +92,7 @@ class Connection:
                 return
             self._pictures = self._decode()
             landed = self._peek()
-            landed_s = None if landed is None else stamp_s(landed)
+            landed_s = None if landed is None else self.stamp_s(landed)
             if landed_s is None or landed_s <= origin + time_s:
                 return
 
@@ -128,7 +139,9 @@ class Connection:
         return None
 
     def _decode(self) -> Iterator[Picture]:
+        """Give the pictures from here; a packet that is damaged or cannot be decoded is lost."""
         lost = 0
+        expected: list[int] = []  # heap of pts: packets whose pictures have not come yet
         broken: FFmpegError | None = None
         packets = self._packets()
         while True:
@@ -136,12 +149,16 @@ class Connection:
                 packet = next(packets, None)
             except FFmpegError as error:
                 broken, packet = error, None
+            if packet is not None and packet.pts is not None and not packet.is_discard:
+                heapq.heappush(expected, packet.pts)
             try:
-                pictures = self.stream.decode(packet)
+                damaged = packet is not None and (packet.is_corrupt or packet.size == 0)
+                pictures = [] if damaged else self.stream.decode(packet)
             except FFmpegError:
-                lost, pictures = lost + 1, []
+                lost += packet is not None and packet.pts is None
+                pictures = []
             for picture in pictures:
-                yield picture, lost
+                yield picture, lost + _passed_over(expected, picture.pts)
                 lost = 0
             if packet is None:
                 break
@@ -154,7 +171,7 @@ class Connection:
         while True:
             try:
                 for packet in self._container.demux(self.stream):
-                    if packet.size:
+                    if packet.size or packet.pts is not None:  # else it only marks the end
                         errors = 0
                         yield packet
                 return
@@ -164,15 +181,12 @@ class Connection:
                     raise
 
 
-def stamp_s(picture: av.VideoFrame) -> float | None:
-    """Return the timestamp of a picture in seconds on its container's clock.
-
-    That of presentation, or where it is missing (AVI) that of decoding; None without both.
-    """
-    stamp = picture.pts if picture.pts is not None else picture.dts
-    if stamp is None or not picture.time_base:
-        return None
-    return float(stamp * picture.time_base)
+def _passed_over(expected: list[int], pts: int | None) -> int:
+    """Drop what is due by `pts` from the heap; returns how many of it never came."""
+    count = 0
+    while expected and pts is not None and expected[0] <= pts:
+        count += heapq.heappop(expected) != pts
+    return count
 
 
 def _open(source: Input, config: SourceConfig) -> InputContainer:

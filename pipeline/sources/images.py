@@ -1,16 +1,15 @@
-"""A folder or glob of images as a source of frames."""
+"""Still images, one after another, as a source of frames: folders, globs, animated WebP."""
 
 from __future__ import annotations
 
 import logging
-import math
 import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import av
 from av.error import FFmpegError
@@ -18,7 +17,6 @@ from av.error import FFmpegError
 from pipeline.errors import SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.sources.config import SourceConfig
-from pipeline.sources.inputs import safe_name
 from pipeline.sources.pace import Pace
 from pipeline.sources.picture import Converter, Image, fit
 
@@ -29,46 +27,52 @@ SUFFIXES = (
     *(".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
 
+_TINY_S = 1e-6
+
+
+class Images(Protocol):
+    """Images that are known beforehand, each with its time."""
+
+    times_s: Sequence[float]
+    duration_s: float
+
+    def read(self, position: int) -> Image | None:
+        """Return an image, upright `(H, W, 3)` RGB; None if it cannot be read."""
+        ...
+
 
 class ImageSource:
-    """Frames of image files, one each, `image_rate` a second.
+    """Frames of still images.
 
     All frames have the size of the first image; others are scaled to fit into it, centred on
-    black. A file that cannot be read is left out and counted in the next frame's
+    black. An image that cannot be read is left out and counted in the next frame's
     `dropped_before`; its time passes.
 
-    Args:
-        paths: The files, in order.
-        name: For `VideoInfo.name`.
-        config: The part to show and the rate.
-
     Raises:
-        SourceError: If none can be read, or none is left after `start_s`.
+        SourceError: If none can be read, or none is in the part asked for.
     """
 
-    def __init__(self, paths: Sequence[Path], name: str, config: SourceConfig) -> None:
-        self._rate = config.image_rate
-        start = math.ceil(config.start_s * self._rate - 1e-6)
-        stop = len(paths)
-        if config.duration_s is not None:
-            stop = math.ceil((config.start_s + config.duration_s) * self._rate - 1e-6)
-        self._numbered = list(enumerate(paths))[start:stop]
+    def __init__(self, images: Images, name: str, config: SourceConfig) -> None:
+        self._images = images
         self._closing = threading.Event()
-        self._converter = Converter()
-        size = next((image.shape for image, _, _ in self._images() if image is not None), None)
-        if size is None:
+        start_s = config.start_s - _TINY_S
+        end_s = start_s + (config.duration_s or float("inf"))
+        times_s = images.times_s
+        self._part = [i for i, time_s in enumerate(times_s) if start_s <= time_s < end_s]
+        first = next((image for image in map(images.read, self._part) if image is not None), None)
+        if first is None:
             raise SourceError(
-                f"cannot read a single one of {len(self._numbered)} images of {name!r} "
-                f"({len(paths)} in all, start_s is {config.start_s:g})"
+                f"cannot read a single one of the {len(self._part)} images asked for from "
+                f"{name!r}; it has {len(times_s)}, and start_s is {config.start_s:g}"
             )
         self.info = VideoInfo(
-            name=safe_name(name),
-            width=size[1],
-            height=size[0],
+            name=name,
+            width=first.shape[1],
+            height=first.shape[0],
             is_live=bool(config.live),
-            rate=Fraction(self._rate).limit_denominator(1001),
-            frame_count=len(self._numbered),
-            duration_s=len(self._numbered) / self._rate,
+            rate=Fraction(len(times_s) / images.duration_s).limit_denominator(1001),
+            frame_count=len(self._part),
+            duration_s=min(images.duration_s - config.start_s, config.duration_s or float("inf")),
         )
 
     def __enter__(self) -> Self:
@@ -85,29 +89,41 @@ class ImageSource:
         """Give the images as frames, in order."""
         pace = Pace(self._closing) if self.info.is_live else None
         index = lost = 0
-        for image, position, captured_s in self._images():
+        for position in self._part:
+            image = self._images.read(position)
+            captured_s = time.perf_counter()
             if self._closing.is_set():
                 return
             if image is None:
                 lost += 1
                 continue
-            time_s = position / self._rate
+            time_s = self._images.times_s[position]
             if pace is not None:
                 captured_s = pace.wait(time_s)
-            image = fit(image, self.info.width, self.info.height)
-            yield Frame(index, time_s, image, captured_s, lost)
+            yield Frame(
+                index, time_s, fit(image, self.info.width, self.info.height), captured_s, lost
+            )
             index, lost = index + 1, 0
 
-    def _images(self) -> Iterator[tuple[Image | None, int, float]]:
-        """Give each image, None if it cannot be read; its position; when it was decoded."""
-        for position, path in self._numbered:
-            try:
-                with path.open("rb") as file, av.open(file, "r") as container:
-                    picture = next(container.decode(video=0))
-                    yield self._converter(picture), position, time.perf_counter()
-            except (FFmpegError, OSError, StopIteration, IndexError, ValueError) as error:
-                log.warning("%s cannot be read as an image: %s", path, error)
-                yield None, position, time.perf_counter()
+
+class ImageFiles:
+    """Image files, `rate` a second."""
+
+    def __init__(self, paths: Sequence[Path], rate: float) -> None:
+        self._paths = paths
+        self._converter = Converter()
+        self.times_s = [i / rate for i in range(len(paths))]
+        self.duration_s = len(paths) / rate
+
+    def read(self, position: int) -> Image | None:
+        """Return the first picture of a file; None, and a warning, if it cannot be read."""
+        path = self._paths[position]
+        try:
+            with path.open("rb") as file, av.open(file, "r") as container:
+                return self._converter(next(container.decode(video=0)))
+        except (FFmpegError, OSError, StopIteration, IndexError, ValueError) as error:
+            log.warning("left out, not readable as an image: %s (%s)", path, error)
+            return None
 
 
 def find_images(source: str) -> list[Path] | None:
@@ -130,7 +146,7 @@ def find_images(source: str) -> list[Path] | None:
     images = [file for file in found if file.suffix.lower() in SUFFIXES and file.is_file()]
     if not images:
         raise SourceError(
-            f"cannot open {source!r}: {len(found)} files, and no image among them "
+            f"cannot open {source!r}: there is no image among its {len(found)} files "
             f"({' '.join(SUFFIXES)}); name a video file by itself"
         )
     return sorted(images, key=_natural_order)

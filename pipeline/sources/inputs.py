@@ -105,6 +105,12 @@ def safe_name(text: str) -> str:
     return name[:80] or "source"
 
 
+def folder_name(path: Path) -> str:
+    """Return the name of a source that is a folder, or a glob in one."""
+    path = path.absolute()
+    return safe_name(path.name if path.is_dir() else path.parent.name)
+
+
 def _path(source: str) -> Path:
     if source == "demo":
         return Path(str(importlib.resources.files("pipeline").joinpath("data", "demo.mp4")))
@@ -118,6 +124,8 @@ def _file(path: Path) -> Input:
         near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
         hint = f"did you mean {str(path.with_name(near[0]))!r}?" if near else EXPECTED
         raise SourceError(f"cannot open {str(path)!r}: no such file or folder; {hint}")
+    if path.stat().st_size == 0 and path.is_file():
+        raise SourceError(f"cannot open file {str(path)!r}: it is empty (0 bytes)")
     # With its prefix a name that holds ':' or '%' is a plain name for FFmpeg too.
     return Input(
         Kind.FILE,

@@ -62,7 +62,12 @@ def on_black(image: Image) -> Image:
 
 def display_matrix(picture: av.VideoFrame) -> NDArray[np.int32] | None:
     """Return the `(2, 2)` part of the display matrix that turns and mirrors; None without one."""
-    side_data: Any = picture.side_data  # PyAV's type for it knows motion vectors only
+    try:
+        side_data: Any = picture.side_data  # PyAV's type for it knows motion vectors only
+    except ValueError:  # PyAV 18 cannot list side data of photographs (EXIF), only the angle
+        angle = np.deg2rad(picture.rotation)
+        turned = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        return np.rint(np.array(turned) * 65536).astype(np.int32)
     matrix = side_data.get("DISPLAYMATRIX")
     return None if matrix is None else np.frombuffer(matrix, np.int32).reshape(3, 3)[:2, :2]
 

@@ -15,7 +15,8 @@ from pipeline.errors import SourceBroken, SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.sources.clock import Clock
 from pipeline.sources.config import SourceConfig
-from pipeline.sources.container import Connection, Picture, stamp_s
+from pipeline.sources.container import Connection, Picture
+from pipeline.sources.deinterlace import deinterlace
 from pipeline.sources.inputs import Input, Kind, lost_words
 from pipeline.sources.pace import Pace
 from pipeline.sources.picture import Converter, fit
@@ -50,7 +51,8 @@ class VideoSource:
             image = self._converter(self._connection.first)
             self.info = _describe(self._connection, source, config, image.shape[:2])
             self._clock = Clock(
-                1 / float(self.info.rate or _UNKNOWN_RATE), stamp_s(self._connection.first)
+                1 / float(self.info.rate or _UNKNOWN_RATE),
+                self._connection.stamp_s(self._connection.first),
             )
             self._go_to_start()
         except BaseException:
@@ -90,7 +92,7 @@ class VideoSource:
         index = lost = 0
         for picture, lost_now in self._pictures():
             captured_s = time.perf_counter()
-            time_s = self._clock.time_s(stamp_s(picture))
+            time_s = self._clock.time_s(self._connection.stamp_s(picture))
             if self._closing.is_set() or time_s >= end_s:
                 break
             if time_s < start_s:
@@ -109,11 +111,13 @@ class VideoSource:
 
     def _pictures(self) -> Iterator[Picture]:
         """Give the pictures of this connection, and of those that follow when it is lost."""
+        weave = self._config.deinterlace
         missed = 0
         while True:
             error: FFmpegError | None = None
             try:
-                for picture, lost in self._connection.pictures():
+                pictures = self._connection.pictures()
+                for picture, lost in deinterlace(pictures) if weave else pictures:
                     yield picture, lost + missed
                     missed = 0
             except FFmpegError as caught:
