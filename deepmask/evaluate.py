@@ -1,0 +1,199 @@
+"""How good the proposals are: `python -m deepmask.evaluate --annotations FILE --images DIR|TAR`.
+
+Average recall over IoU .50:.05:.95 with the best 10, 100 and 1000 proposals of each image
+(Hosang et al. 2015; COCOeval with useCats=0), for masks and boxes, and by size of the object.
+With `--deployed` it runs what `pipeline.run` runs by default, threshold included: what the tracker
+is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from deepmask.checkpoint import CheckpointError, find_weights
+from deepmask.deploy import DeployConfig, open_runtime
+from deepmask.geometry import input_size
+from deepmask.proposals import ProposalConfig, Proposals, propose
+from deepmask.runtime import Runtime
+from deepmask.training.coco import Photograph, load_photographs
+
+COUNTS = (10, 100, 1000)
+EVERYTHING = ProposalConfig(min_score=0.0, max_count=1000, max_iou=0.8, max_inside=1.0)
+"""For average recall: ranked proposals, duplicates removed, no threshold."""
+
+Result = dict[str, Any]
+
+
+def results_of(photograph: Photograph, proposals: Proposals) -> list[Result]:
+    """Proposals as COCO results with compressed RLE masks."""
+    rows = []
+    size = (photograph.height, photograph.width)
+    for i, (x, y) in enumerate(proposals.offsets):
+        full = np.zeros(size, np.uint8, order="F")
+        crop = proposals.crops[i]
+        full[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+        rle = coco_mask.encode(full)
+        x1, y1, x2, y2 = (float(v) for v in proposals.boxes[i])
+        rows.append(
+            {
+                "image_id": photograph.id,
+                "category_id": 1,
+                "score": round(float(proposals.scores[i]), 5),
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "segmentation": {"size": list(size), "counts": rle["counts"].decode("ascii")},
+            }
+        )
+    return rows
+
+
+def find_proposals(
+    runtime: Runtime,
+    photographs: Iterable[Photograph],
+    sizes_px: Sequence[int],
+    config: ProposalConfig,
+    decoded: int,
+) -> Iterator[list[Result]]:
+    """The results of each photograph, those of several input sizes merged."""
+    for photograph in photographs:
+        image, shape = photograph.image(), (photograph.height, photograph.width)
+        rows: list[Result] = []
+        for size_px in sizes_px:
+            size = input_size(shape, size_px)
+            windows = runtime(image, size, config.min_score, decoded)
+            rows += results_of(photograph, propose(windows, shape, size, config))
+        if len(sizes_px) > 1:
+            rows = _merge(rows, config)
+        yield rows
+
+
+def average_recall(
+    photographs: Sequence[Photograph], results: list[Result], kind: str
+) -> dict[str, float]:
+    """AR at 10, 100 and 1000, and at 100 by size, of `kind` "segm" or "bbox".
+
+    Crowds, and images in which not every object is labelled, are left out.
+    """
+    truth = _truth(photographs)
+    if not truth.dataset["annotations"]:
+        return {}
+    known = set(truth.getImgIds())
+    rows = [
+        {"area": float(coco_mask.area(r["segmentation"])), **r, "id": i + 1, "iscrowd": 0}
+        for i, r in enumerate(r for r in results if r["image_id"] in known)
+    ]
+    found = COCO()
+    found.dataset = {**truth.dataset, "annotations": rows}
+    with contextlib.redirect_stdout(io.StringIO()):
+        found.createIndex()
+        coco = COCOeval(truth, found, kind)
+        coco.params.useCats = 0
+        coco.params.maxDets = list(COUNTS)
+        coco.evaluate()
+        coco.accumulate()
+    recall = coco.eval["recall"]  # (IoUs, 1, sizes, counts)
+    table = {f"AR@{k}": float(recall[:, 0, 0, i].mean()) for i, k in enumerate(COUNTS)}
+    for j, name in enumerate(("small", "medium", "large"), 1):
+        table[f"AR@100 {name}"] = float(recall[:, 0, j, 1].mean())
+    return table
+
+
+def _truth(photographs: Sequence[Photograph]) -> COCO:
+    images: list[Result] = []
+    annotations: list[Result] = []
+    for photograph in photographs:
+        if not photograph.exhaustive:
+            continue
+        images.append({"id": photograph.id, "height": photograph.height, "width": photograph.width})
+        for annotation in photograph.annotations:
+            area = annotation.get("orig_area", annotation["area"])
+            row = {**annotation, "category_id": 1, "area": area, "id": len(annotations) + 1}
+            annotations.append(row)
+    coco = COCO()
+    categories = [{"id": 1, "name": "object"}]
+    coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def _merge(rows: list[Result], config: ProposalConfig) -> list[Result]:
+    """Greedy suppression of the merged results of several input sizes."""
+    rows = sorted(rows, key=lambda row: -float(row["score"]))
+    rles = [row["segmentation"] for row in rows]
+    if not rles:
+        return rows
+    iou = np.asarray(coco_mask.iou(rles, rles, [0] * len(rles)))
+    alive = np.ones(len(rows), bool)
+    for i in range(len(rows)):
+        if alive[i]:
+            alive[i + 1 :] &= iou[i, i + 1 :] <= config.max_iou
+    return [row for row, keep in zip(rows, alive, strict=True) if keep][: config.max_count]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        return _evaluate(options)
+    except (CheckpointError, FileNotFoundError, ValueError) as error:
+        print(f"deepmask.evaluate: {error}", file=sys.stderr)
+        return 2
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    photographs = load_photographs(Path(options.annotations), [Path(p) for p in options.images])
+    photographs = photographs[: options.limit]
+    deploy = DeployConfig(device=options.device)
+    if options.weights:
+        deploy = dataclasses.replace(deploy, weights=options.weights)
+    find_weights(deploy.weights)
+    runtime = open_runtime(deploy)
+    if options.deployed:
+        sizes, config, decoded = [deploy.size_px], deploy.proposals, deploy.decoded
+    else:
+        sizes, config, decoded = options.size_px or [640], EVERYTHING, 1000
+    print(f"{runtime.description}, {sizes} px, {dataclasses.asdict(config)}", file=sys.stderr)
+    results: list[Result] = []
+    for i, rows in enumerate(find_proposals(runtime, photographs, sizes, config, decoded), 1):
+        results += rows
+        if sys.stderr.isatty():
+            print(f"\r{i}/{len(photographs)}", end="", file=sys.stderr)
+    if options.results:
+        Path(options.results).write_text(json.dumps(results))
+    print(f"images {len(photographs)}, results an image {len(results) / len(photographs):.2f}")
+    for kind, name in (("segm", "mask"), ("bbox", "box")):
+        table = average_recall(photographs, results, kind)
+        print(name.ljust(5) + "  ".join(f"{key} {value:.3f}" for key, value in table.items()))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m deepmask.evaluate", description=__doc__)
+    parser.add_argument("--annotations", required=True, help="COCO instances JSON")
+    parser.add_argument("--images", required=True, nargs="+", help="folder or tar of the pictures")
+    parser.add_argument("--results", help="write COCO results here")
+    parser.add_argument("--deployed", action="store_true", help="exactly what pipeline.run runs")
+    parser.add_argument("--weights", help="name of shipped weights, or a .safetensors file")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--size-px", type=int, nargs="+", help="input sizes (default 640); several are merged"
+    )
+    parser.add_argument("--limit", type=int, help="only the first so many images")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

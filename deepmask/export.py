@@ -1,0 +1,68 @@
+"""The network as OpenVINO graphs: torch modules in, `.xml` and `.bin` files out."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import openvino
+import torch
+from torch import Tensor, nn
+
+from deepmask.geometry import cell_indices, cell_windows, pyramid
+from deepmask.network import DeepMask, Peaks
+
+
+class _Decode(nn.Module):
+    """`DeepMask.decode` with probabilities out."""
+
+    def __init__(self, network: DeepMask) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, features: Tensor, detail: Tensor, indices: Tensor, windows: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        masks, quality, appearance = self.network.decode(features, detail, indices, windows)
+        return masks.sigmoid(), quality.sigmoid(), appearance
+
+
+def dense(network: DeepMask, size: tuple[int, int], path: Path) -> None:
+    """Write the dense half for pictures `(1, H, W, 3)` uint8 of `size` (H, W)."""
+    example = torch.zeros(1, *size, 3, dtype=torch.uint8)
+    model = _convert(Peaks(network, size), example)
+    model.reshape([1, *size, 3])
+    _save(model, path)
+
+
+def decoder(network: DeepMask, path: Path) -> None:
+    """Write the mask decoder, for any picture size and any number of windows."""
+    config, size = network.config, (64, 64)
+    last = pyramid(size, config)[-1]
+    border = config.window - 1
+    padded = last.first_padded + (last.rows + border) * (last.cols + border)
+    cells = slice(0, 3)
+    example = {
+        "features": torch.zeros(1, padded, config.channels),
+        "detail": torch.zeros(1, config.detail, size[0] // 4, size[1] // 4),
+        "indices": torch.from_numpy(cell_indices(size, config)[cells])[None],
+        "windows": torch.from_numpy(cell_windows(size, config)[cells])[None],
+    }
+    _save(_convert(_Decode(network), example), path)
+
+
+def _convert(module: nn.Module, example: Tensor | dict[str, Tensor]) -> openvino.Model:
+    with warnings.catch_warnings():
+        # Tracing takes the pyramid's shape for constant. So it is: one graph an input size.
+        warnings.simplefilter("ignore")
+        return openvino.convert_model(module, example_input=example)
+
+
+def _save(model: openvino.Model, path: Path) -> None:
+    """Write under another name first, so that a second process never reads half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.stem}.{os.getpid()}.xml")
+    openvino.save_model(model, partial, compress_to_fp16=True)
+    partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
+    partial.replace(path)

@@ -1,0 +1,383 @@
+"""The whole network in one file: trunk, pyramid, score tower, window encoder, mask decoder.
+
+DeepMask (Pinheiro et al., NIPS 2015) slides a window over an image pyramid and gives, at each place,
+the mask of the one object centred in the window and its objectness. Here a feature pyramid stands
+in for the image pyramid, the objectness is dense and cheap, and windows are encoded and masks
+decoded only where it peaks. At such a place the result is that of the dense evaluation.
+
+    image ─▶ trunk ─▶ pyramid ─┬─▶ score tower ─▶ objectness at every cell of every level
+                               ├─▶ 9x9 window ─▶ vector e ─▶ low-rank 28x28 mask ─┐
+                               └─▶ stride-4 detail ───────── dynamic convolution ─┴─▶ 56x56 logits
+                                                     e ─▶ predicted IoU of that mask
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepmask.config import DeepMaskConfig
+from deepmask.geometry import Level, cell_indices, cell_windows, pyramid
+
+# EfficientNet-B0 (Tan and Le 2019, table 1): expansion, channels, repeats, stride, kernel.
+STAGES = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+WIDTH_DEPTH = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
+STEM = 32
+PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
+"""What the ImageNet weights were trained with: (pixel - 127) / 128."""
+
+DYNAMIC_WIDTH = 8
+DETAIL_STRIDE = 4
+
+
+class Dense(NamedTuple):
+    """What the network says of a whole picture. N cells over all levels, M with borders."""
+
+    objectness: Tensor
+    """`(B, N)` logits, levels finest first, each row by row."""
+    features: Tensor
+    """`(B, M, C)`: each level's cells with a zero border of half a window."""
+    detail: Tensor
+    """`(B, D, H/4, W/4)`"""
+
+
+class Decoded(NamedTuple):
+    """K masks a picture, one for each chosen cell."""
+
+    masks: Tensor
+    """`(B, K, 56, 56)` logits over the cell's window."""
+    quality: Tensor
+    """`(B, K)` logits of the predicted IoU of the mask with its object."""
+    appearance: Tensor
+    """`(B, K, C)` unit vectors: the window's features averaged under the mask."""
+
+
+class Depthwise(nn.Conv2d):
+    """A convolution of each channel by itself, "same" padding.
+
+    Under bf16 autocast on a CPU it stays in float32 where that is faster: oneDNN's bf16 backward
+    of 5x5 and strided depthwise convolutions takes 6 to 13 times as long.
+    """
+
+    def __init__(self, channels: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(
+            channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False
+        )
+        self.slow_in_bf16 = kernel > 3 or stride > 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        backward = torch.is_grad_enabled() and self.weight.requires_grad
+        if self.slow_in_bf16 and backward and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float()).to(x.dtype)
+        return super().forward(x)
+
+
+class InvertedResidual(nn.Module):
+    """Expand, depthwise, project (Sandler et al. 2018), ReLU6, without squeeze-excite."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        layers: list[nn.Module] = []
+        if expansion > 1:
+            layers += [nn.Conv2d(inputs, hidden, 1, bias=False), _trunk_norm(hidden), nn.ReLU6()]
+        layers += [
+            Depthwise(hidden, kernel, stride),
+            _trunk_norm(hidden),
+            nn.ReLU6(),
+            nn.Conv2d(hidden, outputs, 1, bias=False),
+            _trunk_norm(outputs),
+        ]
+        self.body = nn.Sequential(*layers)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x)
+        return x + y if self.residual else y
+
+
+class Trunk(nn.Module):
+    """EfficientNet-Lite up to its last block: `(B, 3, H, W)` -> maps at strides 4, 8, 16, 32."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        width, depth = WIDTH_DEPTH[name]
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, STEM, 3, 2, 1, bias=False), _trunk_norm(STEM), nn.ReLU6()
+        )
+        stages = []
+        inputs = STEM
+        for i, (expansion, base, repeats, stride, kernel) in enumerate(STAGES):
+            outputs = _round_channels(base * width)
+            scaled = i not in (0, len(STAGES) - 1)
+            count = -int(-repeats * depth // 1) if scaled else repeats
+            blocks = []
+            for j in range(count):
+                blocks.append(
+                    InvertedResidual(inputs, outputs, expansion, kernel, stride if j == 0 else 1)
+                )
+                inputs = outputs
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages)
+        self.channels = tuple(_round_channels(STAGES[i][1] * width) for i in (1, 2, 4, 6))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.stem(x)
+        maps = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in (1, 2, 4, 6):
+                maps.append(x)
+        return tuple(maps)
+
+
+class Pyramid(nn.Module):
+    """Feature pyramid (Lin et al. 2017), smoothed depthwise-separably, with half octaves."""
+
+    def __init__(self, inputs: tuple[int, ...], channels: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in inputs)
+        self.smooth = nn.ModuleList(_separable(channels, channels, 3) for _ in inputs)
+        self.coarser = _separable(channels, channels, 3, stride=2)
+
+    def forward(self, maps: tuple[Tensor, ...], levels: list[Level]) -> list[Tensor]:
+        merged = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
+        for i in range(len(merged) - 1, 0, -1):
+            merged[i - 1] = merged[i - 1] + F.interpolate(merged[i], scale_factor=2.0)
+        octaves = [smooth(x) for smooth, x in zip(self.smooth, merged, strict=True)]
+        while 2 * len(octaves) < len(levels):
+            octaves.append(self.coarser(octaves[-1]))
+        return [
+            octaves[k // 2]
+            if k % 2 == 0
+            else F.interpolate(
+                octaves[k // 2], size=(level.rows, level.cols), mode="bilinear", align_corners=False
+            )
+            for k, level in enumerate(levels)
+        ]
+
+
+class ScoreTower(nn.Module):
+    """Objectness of every cell: the same convolutions on each level, normalised a level apart."""
+
+    def __init__(self, channels: int, layers: int, levels: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Sequential(
+                Depthwise(channels, 5),
+                nn.Conv2d(channels, channels, 1, bias=False),
+            )
+            for _ in range(layers)
+        )
+        self.norms = nn.ModuleList(
+            nn.ModuleList(nn.BatchNorm2d(channels, momentum=0.05) for _ in range(layers))
+            for _ in range(levels)
+        )
+        self.score = nn.Conv2d(channels, 1, 1)
+        nn.init.normal_(self.score.weight, std=0.01)
+        assert self.score.bias is not None
+        nn.init.constant_(self.score.bias, -4.6)  # focal loss's prior of 0.01 (Lin et al. 2017)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Maps `(B, C, h, w)` of each level -> `(B, N)` logits."""
+        scores = []
+        for norms, x in zip(self.norms, maps, strict=True):
+            for conv, norm in zip(self.convs, norms, strict=True):  # type: ignore[call-overload]
+                x = F.relu(norm(conv(x)))
+            scores.append(self.score(x).flatten(1))
+        return torch.cat(scores, 1)
+
+
+class MaskHead(nn.Module):
+    """Window -> vector -> mask and its predicted IoU.
+
+    The coarse mask is DeepMask's own: two linear maps with nothing between them. A small
+    convolution whose weights the vector gives (CondInst, Tian et al. 2020) then draws the outline
+    from the stride-4 detail, the place in the window and the coarse mask.
+    """
+
+    places: Tensor
+
+    def __init__(self, config: DeepMaskConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encode = nn.Linear(config.window**2 * config.channels, config.embedding)
+        self.coarse = nn.Linear(config.embedding, config.coarse**2)
+        inputs = config.detail + 3
+        self.shapes = ((DYNAMIC_WIDTH, inputs), (DYNAMIC_WIDTH, DYNAMIC_WIDTH), (1, DYNAMIC_WIDTH))
+        self.dynamic = nn.Linear(config.embedding, sum(o * i + o for o, i in self.shapes))
+        nn.init.normal_(self.dynamic.weight, std=0.01)
+        nn.init.normal_(self.dynamic.bias, std=0.3)
+        self.quality = nn.Sequential(nn.Linear(config.embedding, 64), nn.ReLU(), nn.Linear(64, 1))
+        steps = (torch.arange(config.mask) + 0.5) / config.mask * 2 - 1
+        y, x = torch.meshgrid(steps, steps, indexing="ij")
+        self.register_buffer("places", torch.stack([x, y]).reshape(1, 2, -1), persistent=False)
+
+    def forward(self, windows: Tensor, detail: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows `(n, 81 C)` and detail `(n, D, 56, 56)` -> logits `(n, 56, 56)`, `(n,)`."""
+        side = self.config.coarse
+        e = self.encode(windows)
+        coarse = self.coarse(e).view(-1, 1, side, side)
+        coarse = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+        coarse = coarse.flatten(2)
+        places = self.places.to(detail.dtype).expand(detail.shape[0], -1, -1)
+        x = torch.cat([detail.flatten(2), places, coarse * 0.25], 1)
+        parameters, at = self.dynamic(e), 0
+        for outputs, inputs in self.shapes:
+            weight = parameters[:, at : at + outputs * inputs].view(-1, outputs, inputs)
+            at += outputs * inputs
+            bias = parameters[:, at : at + outputs].unsqueeze(2)
+            at += outputs
+            x = torch.bmm(weight, x) + bias
+            if outputs > 1:
+                x = F.relu(x)
+        logits = (coarse + x).view(-1, self.config.mask, self.config.mask)
+        return logits, self.quality(e).squeeze(1)
+
+
+class DeepMask(nn.Module):
+    """The network. `dense` looks at a picture once; `decode` gives the masks of chosen cells."""
+
+    def __init__(self, config: DeepMaskConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or DeepMaskConfig()
+        channels = self.config.channels
+        self.trunk = Trunk(self.config.trunk)
+        c2, *deeper = self.trunk.channels
+        self.pyramid = Pyramid(tuple(deeper), channels)
+        self.score_tower = ScoreTower(channels, self.config.score_layers, self.config.levels)
+        self.detail_lateral = nn.Conv2d(c2, 32, 1)
+        self.detail_top = nn.Conv2d(channels, 32, 1)
+        self.detail = nn.Sequential(_separable(32, 32, 3), nn.Conv2d(32, self.config.detail, 1))
+        self.mask_head = MaskHead(self.config)
+
+    def dense(self, images: Tensor) -> Dense:
+        """Pictures `(B, 3, H, W)` RGB, 0 to 255, sides multiples of 32 px -> `Dense`."""
+        levels = pyramid((images.shape[2], images.shape[3]), self.config)
+        c2, *deeper = self.trunk((images - PIXEL_MEAN) / PIXEL_STD)
+        maps = self.pyramid(tuple(deeper), levels)
+        top = F.interpolate(
+            self.detail_top(maps[0]), scale_factor=2.0, mode="bilinear", align_corners=False
+        )
+        detail = self.detail(self.detail_lateral(c2) + top)
+        border = self.config.window // 2
+        padded = [
+            F.pad(x, (border, border, border, border)).flatten(2).transpose(1, 2) for x in maps
+        ]
+        return Dense(self.score_tower(maps), torch.cat(padded, 1), detail)
+
+    def decode(self, features: Tensor, detail: Tensor, indices: Tensor, windows: Tensor) -> Decoded:
+        """The masks of K cells of each picture that `dense` has seen.
+
+        Args:
+            features: `(B, M, C)` of `Dense`.
+            detail: `(B, D, H/4, W/4)` of `Dense`.
+            indices: `(B, K, 81)` int64, the cells' rows of `geometry.cell_indices`.
+            windows: `(B, K, 4)` px, the cells' rows of `geometry.cell_windows`.
+        """
+        batch, count = indices.shape[:2]
+        index = indices.flatten(1).unsqueeze(2).expand(-1, -1, self.config.channels)
+        cells = torch.gather(features, 1, index).view(batch * count, -1)
+        sampled = _sample(detail, windows, self.config.mask)
+        masks, quality = self.mask_head(cells, sampled)
+        side = self.config.mask
+        return Decoded(
+            masks.view(batch, count, side, side),
+            quality.view(batch, count),
+            self._appearance(cells.detach(), masks.detach()).view(batch, count, -1),
+        )
+
+    def _appearance(self, cells: Tensor, masks: Tensor) -> Tensor:
+        """Features `(n, 81 C)` averaged under masks `(n, 56, 56)` -> unit vectors `(n, C)`."""
+        side = self.config.window
+        weights = F.interpolate(
+            masks.sigmoid().unsqueeze(1), size=(side, side), mode="bilinear", align_corners=False
+        )
+        features = cells.view(-1, side * side, self.config.channels)
+        return F.normalize(torch.bmm(weights.view(-1, 1, side * side), features).squeeze(1), dim=1)
+
+    def forward(self, images: Tensor, cells: Tensor) -> tuple[Tensor, Decoded]:
+        """A training step: objectness `(B, N)` everywhere, and the masks of `cells` `(B, K)`."""
+        dense = self.dense(images)
+        size = (images.shape[2], images.shape[3])
+        indices = torch.from_numpy(cell_indices(size, self.config)).to(cells.device)
+        windows = torch.from_numpy(cell_windows(size, self.config)).to(cells.device)
+        decoded = self.decode(dense.features, dense.detail, indices[cells], windows[cells])
+        return dense.objectness, decoded
+
+
+class Peaks(nn.Module):
+    """The dense half as the runtimes run it: pixels in, objectness at its local maxima out."""
+
+    def __init__(self, network: DeepMask, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.network = network
+        self.levels = pyramid(size, network.config)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures `(B, H, W, 3)` uint8 RGB -> scores `(B, N)`, features, detail.
+
+        Scores are probabilities; they are 0 where a cell of the 3x3 around has a higher one.
+        """
+        dense = self.network.dense(images.permute(0, 3, 1, 2).to(dense_dtype(self.network)))
+        scores = dense.objectness.float().sigmoid()
+        peaks = []
+        for level in self.levels:
+            cells = scores[:, level.first : level.first + level.rows * level.cols]
+            grid = cells.view(-1, 1, level.rows, level.cols)
+            highest = F.max_pool2d(grid, 3, 1, 1)
+            peaks.append((grid * (grid >= highest)).flatten(1))
+        return torch.cat(peaks, 1), dense.features, dense.detail
+
+
+def dense_dtype(network: nn.Module) -> torch.dtype:
+    """The floating-point type of a network's weights."""
+    return next(network.parameters()).dtype
+
+
+def _sample(detail: Tensor, windows: Tensor, side: int) -> Tensor:
+    """Bilinear samples of `detail` `(B, D, h, w)` on a grid over each of `windows` `(B, K, 4)` px.
+
+    Returns:
+        `(B * K, D, side, side)`; zero outside the picture.
+    """
+    batch, count = windows.shape[:2]
+    height, width = detail.shape[2] * DETAIL_STRIDE, detail.shape[3] * DETAIL_STRIDE
+    steps = (torch.arange(side, device=windows.device) + 0.5) / side
+    x1, y1, x2, y2 = windows.unsqueeze(3).unbind(2)
+    x = ((x1 + (x2 - x1) * steps) * (2 / width) - 1).unsqueeze(2).expand(-1, -1, side, -1)
+    y = ((y1 + (y2 - y1) * steps) * (2 / height) - 1).unsqueeze(3).expand(-1, -1, -1, side)
+    grid = torch.stack([x, y], -1).reshape(batch, -1, side, 2).to(detail.dtype)
+    sampled = F.grid_sample(detail, grid, mode="bilinear", align_corners=False)
+    return sampled.view(batch, -1, count, side, side).transpose(1, 2).flatten(0, 1)
+
+
+def _separable(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        Depthwise(inputs, kernel, stride),
+        nn.Conv2d(inputs, outputs, 1, bias=False),
+        nn.BatchNorm2d(outputs, momentum=0.05),
+        nn.ReLU(),
+    )
+
+
+def _trunk_norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+def _round_channels(channels: float, divisor: int = 8) -> int:
+    """EfficientNet's rounding: to a multiple of 8, never more than 10 % down."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded

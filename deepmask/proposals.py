@@ -1,0 +1,224 @@
+"""From the network's raw numbers to objects: scores, suppression, masks in the picture's pixels.
+
+Plain numpy and OpenCV, shared by all runtimes. A proposal's score is sqrt(objectness x predicted
+IoU), the geometric mean of OLN (Kim et al., RA-L 2022).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+GRID = 4
+"""Pixels a cell of the coarse grid on which masks are compared."""
+ALONE = 1e-6
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProposalConfig:
+    """Which of the network's answers count as objects."""
+
+    min_score: float = 0.5
+    """Objects scored lower are dropped, in [0, 1]."""
+
+    max_count: int = 50
+    """Most objects a picture; also bounds the masks that are decoded (twice as many)."""
+
+    max_iou: float = 0.6
+    """Of two masks that overlap more, the lower-scored goes; 1 keeps all."""
+
+    max_inside: float = 0.8
+    """A mask of which more lies inside a better one (or one better by `whole_bonus`) is a part."""
+
+    whole_bonus: float = 0.1
+    """What a whole may score less than its part and still replace it."""
+
+    mask_threshold: float = 0.5
+    """Probability from which a pixel belongs to the mask."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """K decoded cells of one picture, best first: what a runtime returns."""
+
+    scores: NDArray[np.float32]
+    """`(K,)` in [0, 1]."""
+    masks: NDArray[np.float32]
+    """`(K, 56, 56)` probabilities over the window."""
+    windows: NDArray[np.float32]
+    """`(K, 4)` x1, y1, x2, y2 in pixels of the network's input."""
+    appearance: NDArray[np.float32]
+    """`(K, C)` unit vectors: the pyramid's features averaged under the mask."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Proposals:
+    """N objects of one picture, best first, in its own pixels."""
+
+    boxes: NDArray[np.float32]
+    """`(N, 4)` x1, y1, x2, y2: tight boxes of the masks, exclusive ends."""
+    scores: NDArray[np.float32]
+    """`(N,)` in [0, 1]."""
+    offsets: NDArray[np.int32]
+    """`(N, 2)` x, y of the masks' crops."""
+    crops: tuple[NDArray[np.bool_], ...]
+    """N masks `(h, w)`, cropped to their boxes."""
+    appearance: NDArray[np.float32]
+    """`(N, C)` unit vectors."""
+
+
+def choose_cells(
+    objectness: NDArray[np.float32], min_objectness: float, count: int
+) -> NDArray[np.int64]:
+    """The best cells, best first: at most `count`, none below `min_objectness`.
+
+    Args:
+        objectness: `(N,)` probabilities, 0 off the peaks.
+        min_objectness: in [0, 1].
+        count: most cells.
+    """
+    found = np.flatnonzero(objectness >= max(min_objectness, 1e-4))
+    if len(found) > count:
+        found = found[np.argpartition(-objectness[found], count)[:count]]
+    return found[np.argsort(-objectness[found], kind="stable")]
+
+
+def propose(
+    windows: Windows, size: tuple[int, int], input_size: tuple[int, int], config: ProposalConfig
+) -> Proposals:
+    """Suppress duplicates and parts, then draw the survivors' masks.
+
+    Args:
+        windows: of one picture.
+        size: (H, W) of the picture.
+        input_size: (H, W) that the network saw it at.
+        config: thresholds.
+    """
+    keep = suppress(windows, input_size, config)[: config.max_count]
+    scale = np.array([size[1] / input_size[1], size[0] / input_size[0]] * 2, np.float32)
+    boxes, offsets, crops, drawn = [], [], [], []
+    for i in keep:
+        found = paste(windows.masks[i], windows.windows[i] * scale, size, config.mask_threshold)
+        if found is None:
+            continue
+        (x, y), crop = found
+        boxes.append((x, y, x + crop.shape[1], y + crop.shape[0]))
+        offsets.append((x, y))
+        crops.append(crop)
+        drawn.append(i)
+    return Proposals(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        windows.scores[drawn],
+        np.array(offsets, np.int32).reshape(-1, 2),
+        tuple(crops),
+        windows.appearance[drawn],
+    )
+
+
+def suppress(
+    windows: Windows, input_size: tuple[int, int], config: ProposalConfig
+) -> NDArray[np.int64]:
+    """Indices of the windows to keep, best first: no two the same, no parts beside their whole."""
+    order = np.argsort(-windows.scores, kind="stable")
+    order = order[windows.scores[order] >= config.min_score]
+    if config.max_iou >= 1 or len(order) < 2:
+        return order
+    inter, areas = _overlaps(windows.masks[order], windows.windows[order], input_size)
+    iou = inter / (areas[:, None] + areas[None, :] - inter)
+    inside = inter / areas[:, None]  # share of row i that lies in column j
+    scores = windows.scores[order]
+    larger = areas[None, :] > areas[:, None]
+    kept: list[int] = []
+    alive = np.ones(len(order), bool)
+    rank = np.argsort(-(scores + config.whole_bonus * _size_rank(inside, config)), kind="stable")
+    for i in rank:
+        if not alive[i]:
+            continue
+        kept.append(int(i))
+        part = (inside[:, i] > config.max_inside) & larger[:, i]
+        alive &= ~((iou[:, i] > config.max_iou) | part)
+    return order[np.array(sorted(kept), np.int64)]
+
+
+def _size_rank(inside: NDArray[np.float32], config: ProposalConfig) -> NDArray[np.float32]:
+    """1 for masks that hold some other one, 0 for those that hold none."""
+    holds = (inside > config.max_inside) & ~np.eye(len(inside), dtype=bool)
+    return np.asarray((holds & ~holds.T).any(0), np.float32)
+
+
+def _overlaps(
+    masks: NDArray[np.float32], windows: NDArray[np.float32], input_size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Intersections `(n, n)` and areas `(n,)` of masks, drawn softly on a coarse grid."""
+    height, width = input_size[0] // GRID, input_size[1] // GRID
+    side = masks.shape[1] // 2
+    binary = (masks > 0.5).astype(np.float32)
+    halves = binary.reshape(-1, side, 2, side, 2).sum((2, 4)) / 4
+    windows = windows / np.float32(GRID)
+    rows = _sampling(windows[:, 1], windows[:, 3], height, side)
+    cols = _sampling(windows[:, 0], windows[:, 2], width, side)
+    drawn = (rows @ halves @ cols.transpose(0, 2, 1)).reshape(len(masks), -1)
+    inter = drawn @ drawn.T
+    return inter, np.maximum(np.diagonal(inter), ALONE)
+
+
+def _sampling(
+    low: NDArray[np.float32], high: NDArray[np.float32], cells: int, side: int
+) -> NDArray[np.float32]:
+    """For each window the weights `(n, cells, side)` that average its pixels into grid cells."""
+    pitch = ((high - low) / side)[:, None, None]
+    places = low[:, None, None] + (np.arange(side, dtype=np.float32) + 0.5) * pitch
+    centres = np.arange(cells, dtype=np.float32)[:, None] + np.float32(0.5)
+    reach = np.maximum(pitch, 1.0)
+    weights = np.maximum(0, 1 - np.abs(centres - places) / reach)
+    return np.asarray(weights * (pitch / reach), np.float32)
+
+
+def paste(
+    mask: NDArray[np.float32], window: NDArray[np.float32], size: tuple[int, int], threshold: float
+) -> tuple[tuple[int, int], NDArray[np.bool_]] | None:
+    """Draw a window's mask in a picture.
+
+    Args:
+        mask: `(56, 56)` probabilities.
+        window: x1, y1, x2, y2 in the picture's pixels.
+        size: (H, W) of the picture.
+        threshold: probability from which a pixel belongs to the mask.
+
+    Returns:
+        x, y of the crop and the crop `(h, w)`, tight; None where nothing is drawn.
+    """
+    above = mask > threshold
+    rows, cols = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
+    if rows.size == 0:
+        return None
+    side = mask.shape[0]
+    pitch_x, pitch_y = (window[2] - window[0]) / side, (window[3] - window[1]) / side
+    x1 = max(0, int(window[0] + (cols[0] - 0.5) * pitch_x))
+    y1 = max(0, int(window[1] + (rows[0] - 0.5) * pitch_y))
+    x2 = min(size[1], int(np.ceil(window[0] + (cols[-1] + 1.5) * pitch_x)))
+    y2 = min(size[0], int(np.ceil(window[1] + (rows[-1] + 1.5) * pitch_y)))
+    if x2 <= x1 or y2 <= y1:
+        return None
+    matrix = np.array(
+        [
+            [1 / pitch_x, 0, (x1 + 0.5 - window[0]) / pitch_x - 0.5],
+            [0, 1 / pitch_y, (y1 + 0.5 - window[1]) / pitch_y - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    crop = cv2.warpAffine(mask, matrix, (x2 - x1, y2 - y1), flags=flags) > threshold
+    return _tight(crop, x1, y1)
+
+
+def _tight(
+    crop: NDArray[np.bool_], x: int, y: int
+) -> tuple[tuple[int, int], NDArray[np.bool_]] | None:
+    rows, cols = np.flatnonzero(crop.any(1)), np.flatnonzero(crop.any(0))
+    if rows.size == 0:
+        return None
+    tight = crop[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    return (x + int(cols[0]), y + int(rows[0])), tight

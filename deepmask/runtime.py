@@ -1,0 +1,251 @@
+"""Two ways to run the network: torch (CUDA or CPU) and OpenVINO (CPU). Pictures in, windows out.
+
+Both run the dense half on the whole picture, then decode masks only for the cells that can still
+reach the wanted score. Neither needs the other installed or imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deepmask.config import DeepMaskConfig
+from deepmask.geometry import cell_indices, cell_windows
+from deepmask.proposals import Windows, choose_cells
+
+if TYPE_CHECKING:
+    import torch
+
+    from deepmask.network import DeepMask
+
+FORMAT = 1
+"""Counts up when the converted graphs change, so that old caches are left alone."""
+
+
+class Runtime(Protocol):
+    """Runs the network on one picture at a time; may be called from several threads."""
+
+    config: DeepMaskConfig
+    description: str
+    """For people: device, library, precision."""
+    concurrency: int
+    """Calls at once that make it busy."""
+
+    def __call__(
+        self, image: NDArray[np.uint8], size: tuple[int, int], min_score: float, count: int
+    ) -> Windows:
+        """The best windows of a picture.
+
+        Args:
+            image: `(H, W, 3)` uint8 RGB.
+            size: (H, W) that the network sees it at, multiples of 32 px.
+            min_score: windows that cannot reach this score are not decoded.
+            count: most windows.
+        """
+        ...
+
+
+class TorchRuntime:
+    """The network in torch: float16 and one CUDA stream a thread, or float32 on the CPU."""
+
+    def __init__(self, network: DeepMask, device: torch.device) -> None:
+        import torch
+
+        self.config, self.device = network.config, device
+        self.half = device.type == "cuda"
+        dtype = torch.float16 if self.half else torch.float32
+        network = network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.eval().requires_grad_(False)
+        name = torch.cuda.get_device_name(device) if self.half else "CPU"
+        self.description = f"torch {'float16' if self.half else 'float32'} on {name}"
+        self.concurrency = 2 if self.half else 1
+        self._local = threading.local()
+
+    def __call__(
+        self, image: NDArray[np.uint8], size: tuple[int, int], min_score: float, count: int
+    ) -> Windows:
+        import torch
+
+        with torch.inference_mode(), self._stream():
+            pixels = self._upload(_resize(image, size))
+            scores, features, detail = self._peaks(size)(pixels)
+            objectness = scores[0].float().cpu().numpy()
+            cells = choose_cells(objectness, min_score**2, count)
+            if len(cells) == 0:
+                return _no_windows(self.config)
+            windows = cell_windows(size, self.config)[cells]
+            decoded = self.network.decode(
+                features,
+                detail,
+                torch.from_numpy(cell_indices(size, self.config)[cells]).to(self.device)[None],
+                torch.from_numpy(windows).to(self.device)[None],
+            )
+            masks = decoded.masks[0].float().sigmoid().cpu().numpy()
+            quality = decoded.quality[0].float().sigmoid().cpu().numpy()
+            appearance = decoded.appearance[0].float().cpu().numpy()
+        return Windows(np.sqrt(objectness[cells] * quality), masks, windows, appearance)
+
+    def _upload(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        """uint8 to the device, through this thread's pinned buffer where there is a GPU."""
+        import torch
+
+        if not self.half:
+            return torch.from_numpy(image)[None]
+        pinned = getattr(self._local, "pinned", None)
+        if pinned is None or pinned.shape != image.shape:
+            pinned = self._local.pinned = torch.empty(
+                image.shape, dtype=torch.uint8, pin_memory=True
+            )
+        pinned.numpy()[:] = image
+        return pinned.to(self.device, non_blocking=True)[None]
+
+    def _peaks(self, size: tuple[int, int]) -> Any:
+        from deepmask.network import Peaks
+
+        return Peaks(self.network, size)
+
+    @contextlib.contextmanager
+    def _stream(self) -> Iterator[None]:
+        import torch
+
+        if not self.half:
+            yield
+            return
+        if not hasattr(self._local, "stream"):
+            self._local.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.device(self.device), torch.cuda.stream(self._local.stream):
+            yield
+
+
+class OpenVinoRuntime:
+    """The network in OpenVINO on the CPU, converted from the weights once and kept in a cache."""
+
+    def __init__(self, weights: Path, threads: int = 0, requests: int = 0) -> None:
+        import openvino
+
+        self.core = openvino.Core()
+        self.cores = threads or len(os.sched_getaffinity(0))
+        self.concurrency = requests or self.cores
+        self.folder = _cache_folder(weights)
+        self.config = _converted(weights, self.folder)
+        properties = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = "bf16" if "BF16" in properties else "f32"
+        self.description = f"OpenVINO {self.precision} on {self.cores} CPU cores"
+        self.weights = weights
+        self._decoder = self._compile(self.folder / "decode.xml")
+        self._dense: dict[tuple[int, int], Any] = {}
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def __call__(
+        self, image: NDArray[np.uint8], size: tuple[int, int], min_score: float, count: int
+    ) -> Windows:
+        dense, decode = self._requests(size)
+        dense.infer({0: _resize(image, size)[None]}, share_inputs=True)
+        objectness = dense.get_output_tensor(0).data[0]
+        cells = choose_cells(objectness, min_score**2, count)
+        if len(cells) == 0:
+            return _no_windows(self.config)
+        windows = cell_windows(size, self.config)[cells]
+        inputs = {
+            "features": dense.get_output_tensor(1),
+            "detail": dense.get_output_tensor(2),
+            "indices": cell_indices(size, self.config)[cells][None],
+            "windows": windows[None],
+        }
+        result = decode.infer(inputs, share_inputs=True)
+        masks, quality, appearance = (result[i][0] for i in range(3))
+        scores = np.sqrt(objectness[cells] * quality)
+        return Windows(scores, masks.copy(), windows, appearance.copy())
+
+    def _requests(self, size: tuple[int, int]) -> tuple[Any, Any]:
+        """This thread's infer requests for pictures of `size`."""
+        if not hasattr(self._local, "dense"):
+            self._local.dense = {}
+            self._local.decode = self._decoder.create_infer_request()
+        if size not in self._local.dense:
+            with self._lock:
+                if size not in self._dense:
+                    self._dense[size] = self._compile(_dense_graph(self.weights, self.folder, size))
+            self._local.dense[size] = self._dense[size].create_infer_request()
+        return self._local.dense[size], self._local.decode
+
+    def _compile(self, path: Path) -> Any:
+        return self.core.compile_model(
+            path,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "NUM_STREAMS": str(self.concurrency),
+                "INFERENCE_NUM_THREADS": str(self.cores),
+                "INFERENCE_PRECISION_HINT": self.precision,
+                "CACHE_DIR": str(self.folder / "compiled"),
+            },
+        )
+
+
+def _resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    if image.shape[:2] == size:
+        return np.ascontiguousarray(image)
+    smaller = size[0] * size[1] < 0.5 * image.shape[0] * image.shape[1]
+    way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=way), np.uint8)
+
+
+def _no_windows(config: DeepMaskConfig) -> Windows:
+    return Windows(
+        np.zeros(0, np.float32),
+        np.zeros((0, config.mask, config.mask), np.float32),
+        np.zeros((0, 4), np.float32),
+        np.zeros((0, config.channels), np.float32),
+    )
+
+
+def cache_root() -> Path:
+    """The user's cache folder for converted networks (XDG_CACHE_HOME, else ~/.cache)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepmask-tracking"
+
+
+def _cache_folder(weights: Path) -> Path:
+    import hashlib
+
+    import openvino
+
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+    version = openvino.__version__.split("-")[0]
+    return cache_root() / f"{digest}-{version}-{FORMAT}"
+
+
+def _converted(weights: Path, folder: Path) -> DeepMaskConfig:
+    """Convert the mask decoder unless the cache holds it; the network's config either way."""
+    described = folder / "config.json"
+    if not described.is_file():
+        from deepmask import checkpoint, export
+
+        network = checkpoint.load(weights)
+        folder.mkdir(parents=True, exist_ok=True)
+        export.decoder(network, folder / "decode.xml")
+        partial = folder / f"config.{os.getpid()}"
+        partial.write_text(json.dumps(dataclasses.asdict(network.config)))
+        partial.replace(described)
+    return DeepMaskConfig(**json.loads(described.read_text()))
+
+
+def _dense_graph(weights: Path, folder: Path, size: tuple[int, int]) -> Path:
+    """The dense half for one input size, converted unless the cache holds it."""
+    path = folder / f"dense-{size[0]}x{size[1]}.xml"
+    if not path.is_file():
+        from deepmask import checkpoint, export
+
+        export.dense(checkpoint.load(weights), size, path)
+    return path

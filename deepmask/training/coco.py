@@ -1,0 +1,112 @@
+"""Photographs with instance masks: COCO-format JSON beside tar shards, held in memory encoded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Photograph:
+    """One encoded picture and its labels."""
+
+    id: int
+    encoded: bytes
+    height: int
+    width: int
+    exhaustive: bool
+    """Every object of it is labelled."""
+    annotations: tuple[dict[str, Any], ...]
+
+    def image(self) -> NDArray[np.uint8]:
+        """`(H, W, 3)` uint8 RGB."""
+        return decode_image(self.encoded)
+
+    def mask(self, i: int) -> NDArray[np.uint8]:
+        """Annotation `i` as `(H, W)` uint8, 0 or 1."""
+        rle = self.annotations[i]["segmentation"]
+        return np.asarray(coco_mask.decode(rle), np.uint8)
+
+
+def decode_image(encoded: bytes) -> NDArray[np.uint8]:
+    """An encoded picture as `(H, W, 3)` uint8 RGB.
+
+    Raises:
+        ValueError: OpenCV cannot read it.
+    """
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError("not a picture that OpenCV can read")
+    return np.ascontiguousarray(image[:, :, ::-1])
+
+
+def load_photographs(annotations: Path, images: Iterable[Path]) -> list[Photograph]:
+    """Read a COCO instances file and the pictures it names.
+
+    Args:
+        annotations: the JSON file.
+        images: tar files or folders that hold the pictures.
+
+    Raises:
+        FileNotFoundError: a picture is in none of `images`; the message names it.
+    """
+    content = json.loads(annotations.read_text())
+    files = _read_files(images)
+    labels: dict[int, list[dict[str, Any]]] = {}
+    for annotation in content["annotations"]:
+        labels.setdefault(annotation["image_id"], []).append(annotation)
+    photographs = []
+    for record in content["images"]:
+        if record["file_name"] not in files:
+            raise FileNotFoundError(
+                f"{annotations.name} names the picture {record['file_name']!r}, which is in none "
+                f"of the {len(files)} files given: give every tar or folder of the set"
+            )
+        photographs.append(
+            Photograph(
+                record["id"],
+                files[record["file_name"]],
+                record["height"],
+                record["width"],
+                record.get("exhaustive", True),
+                tuple(labels.get(record["id"], ())),
+            )
+        )
+    return photographs
+
+
+def load_set(folder: Path, name: str) -> list[Photograph]:
+    """The set `name`: `folder/name.json` with `folder/name-*.tar`, or the folder `folder/name`."""
+    shards = sorted(folder.glob(f"{name}-[0-9]*.tar"))
+    annotations = folder / f"{name}.json"
+    if not annotations.is_file():
+        known = sorted(path.stem for path in folder.glob("*.json"))
+        raise FileNotFoundError(
+            f"no set {name!r} in {folder}: there are {', '.join(known) or 'none'}"
+        )
+    return load_photographs(annotations, shards or [folder / name])
+
+
+def _read_files(places: Iterable[Path]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for place in places:
+        if place.is_dir():
+            files.update(
+                {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
+            )
+            continue
+        with tarfile.open(place) as archive:
+            for member in archive:
+                handle = archive.extractfile(member)
+                if handle is not None:
+                    files[Path(member.name).name] = handle.read()
+    return files

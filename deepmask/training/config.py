@@ -1,0 +1,103 @@
+"""Settings of a training, complete by default. `configs/train_*.yaml` are the recipes in use."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from deepmask.config import DeepMaskConfig
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StageConfig:
+    """A part of the training at one crop size."""
+
+    until: float = 1.0
+    """The stage ends at this share of the training, in (0, 1]."""
+
+    size_px: int = 256
+    """Side of the square crops, a multiple of 32."""
+
+    batch: int = 12
+    """Images a step."""
+
+    long_side_px: tuple[int, int] = (224, 900)
+    """Before the crop, a photograph's long side is scaled to something between, log-uniformly."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DataConfig:
+    """What the samples are made of."""
+
+    shares: dict[str, float] = dataclasses.field(
+        default_factory=lambda: {"train-human": 0.12, "train-photos": 0.5, "train-salient": 0.38}
+    )
+    """Set (the name of its JSON file) -> share of the samples."""
+
+    background_weight: float = 0.25
+    """Weight of negatives where unlabelled objects may lie: images not exhaustively labelled."""
+
+    min_label_score: float = 0.35
+    """Machine-made labels below this confidence are neither objects nor background."""
+
+    paste: float = 0.4
+    """Share of the images onto which cut-out objects are pasted."""
+
+    positives: int = 12
+    """Windows an image that learn masks."""
+
+    degrade: float = 0.4
+    """Share of the images that get blur, compression or noise, as video frames have."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """One training."""
+
+    network: DeepMaskConfig = dataclasses.field(default_factory=DeepMaskConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    stages: tuple[StageConfig, ...] = (StageConfig(),)
+
+    images: int = 60_000
+    """Length in images; ignored when `budget_s` is set."""
+
+    budget_s: float = 0.0
+    """Length in seconds instead, where above 0: for machines that others use too."""
+
+    head_rate: float = 1e-3
+    """AdamW's peak learning rate of pyramid and heads (cosine, after `warmup`)."""
+
+    trunk_rate: float = 2e-4
+    """The same for the unfrozen stages of the trunk."""
+
+    warmup: float = 0.01
+    """Share of the training in which the rate rises from 0."""
+
+    weight_decay: float = 0.01
+
+    frozen_stages: int = 3
+    """The stem and this many of the trunk's seven stages keep their ImageNet weights."""
+
+    ema: float = 0.998
+    """Decay a step of the averaged weights, which are the ones kept."""
+
+    mask_weight: float = 1.0
+    """Of BCE + Dice, against the objectness loss."""
+
+    quality_weight: float = 0.5
+    """Of the predicted IoU's BCE."""
+
+    seed: int = 0
+    workers: int = 1
+    """Processes that prepare samples."""
+
+    device: str = "auto"
+    """"auto", "cpu" or "cuda"."""
+
+    validate_every: float = 0.1
+    """Share of the training between two validations."""
+
+    validation_images: int = 40
+    """Images of `val` that a validation looks at."""
+
+    checkpoint_s: float = 120.0
+    """Seconds between two resumable checkpoints."""

@@ -1,0 +1,214 @@
+"""The training loop: samples -> network -> losses -> weights, resumable at any time."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from deepmask import checkpoint
+from deepmask.network import DeepMask
+from deepmask.training import losses
+from deepmask.training.coco import Photograph
+from deepmask.training.config import StageConfig, TrainConfig
+from deepmask.training.pretrained import load_imagenet
+from deepmask.training.samples import Samples
+
+log = logging.getLogger(__name__)
+
+Sets = dict[str, list[Photograph]]
+Validate = Callable[[DeepMask], dict[str, float]]
+LOG_STEPS = 50
+
+
+class Trainer:
+    """One training. Its state is what a checkpoint holds."""
+
+    def __init__(self, config: TrainConfig, output: Path, validate: Validate | None = None) -> None:
+        self.config, self.output, self.validate = config, output, validate
+        cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+        self.device = torch.device("cuda" if cuda else "cpu")
+        torch.manual_seed(config.seed)
+        network = DeepMask(config.network)
+        load_imagenet(network.trunk, config.network.trunk)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _freeze(self.network, config.frozen_stages)
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimizer = _optimizer(self.network, config)
+        self.images = self.steps = 0
+        self.elapsed_s = 0.0
+        self.validated = 0.0
+        self.sums: dict[str, float] = {}
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done, in [0, 1]."""
+        budget = self.config.budget_s
+        return min(1.0, self.elapsed_s / budget if budget else self.images / self.config.images)
+
+    def fit(self, sets: Sets) -> None:
+        """Train to the end, writing checkpoints and, at last, `weights.safetensors`."""
+        saved = time.monotonic()
+        for stage in self.config.stages:
+            if self.progress >= stage.until:
+                continue
+            log.info("stage: %d px, batch %d, until %.2f", stage.size_px, stage.batch, stage.until)
+            began = time.monotonic()
+            for batch in self._batches(sets, stage):
+                self.step(batch)
+                self.elapsed_s += time.monotonic() - began
+                began = time.monotonic()
+                if time.monotonic() - saved > self.config.checkpoint_s:
+                    self.save()
+                    saved = time.monotonic()
+                if self.progress >= self.validated + self.config.validate_every:
+                    self._validate()
+                if self.progress >= stage.until:
+                    break
+        self.save()
+        self._validate()
+
+    def step(self, batch: dict[str, Tensor]) -> None:
+        """One step of the optimiser on a batch of samples."""
+        self._set_rates()
+        self.network.train()
+        _keep_trunk_norms(self.network)
+        batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+        images = batch["image"].float().contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            objectness, decoded = self.network(images, batch["cells"])
+        valid = batch["valid"].flatten()
+        wanted = batch["masks"].flatten(0, 1).float() / 255
+        logits = decoded.masks.flatten(0, 1).float()
+        found = losses.objectness_loss(objectness.float(), batch["objectness"], batch["weights"])
+        bce, dice = losses.mask_loss(logits, wanted, valid)
+        iou = losses.mask_iou(logits.detach(), wanted)
+        quality = losses.quality_loss(decoded.quality.flatten().float(), iou, valid)
+        config = self.config
+        loss = found + config.mask_weight * (bce + dice) + config.quality_weight * quality
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
+        self.optimizer.step()
+        self._average()
+        self.steps += 1
+        self.images += len(images)
+        mean_iou = (iou * valid).sum() / valid.sum().clamp(min=1)
+        self._log({"score": found, "bce": bce, "dice": dice, "quality": quality, "iou": mean_iou})
+
+    def save(self) -> None:
+        """Write a resumable checkpoint and the averaged weights; each replaces its last one."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "numbers": [self.images, self.steps, self.elapsed_s, self.validated],
+        }
+        partial = self.output / "resume.partial"
+        torch.save(state, partial)
+        partial.replace(self.output / "resume.pt")
+        notes = {
+            "images": str(self.images),
+            "training": json.dumps(dataclasses.asdict(self.config)),
+        }
+        checkpoint.save(self.output / "weights.safetensors", self.average, notes)
+
+    def resume(self) -> None:
+        """Go on from `resume.pt` in the output folder.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        path = self.output / "resume.pt"
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.images, self.steps, self.elapsed_s, self.validated = state["numbers"]
+        log.info("resumed at %d images", self.images)
+
+    def _batches(self, sets: Sets, stage: StageConfig) -> Iterator[dict[str, Tensor]]:
+        loader = torch.utils.data.DataLoader(
+            Samples(sets, self.config, stage, self.images),
+            batch_size=stage.batch,
+            num_workers=self.config.workers,
+            prefetch_factor=4 if self.config.workers else None,
+            pin_memory=self.device.type == "cuda",
+        )
+        return iter(loader)
+
+    def _set_rates(self) -> None:
+        """Linear warm-up, then half a cosine down to 1 % (Loshchilov and Hutter 2017)."""
+        done, warmup = self.progress, self.config.warmup
+        cosine = 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
+        factor = min(1.0, (done + 1e-4) / warmup) * cosine if warmup else cosine
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.config.ema, (self.steps + 1) / (self.steps + 10))
+        pairs = zip(
+            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+        )
+        floats = [(a, b) for a, b in pairs if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
+
+    def _log(self, values: dict[str, Tensor]) -> None:
+        for key, value in values.items():
+            self.sums[key] = self.sums.get(key, 0.0) + float(value.detach())
+        if self.steps % LOG_STEPS:
+            return
+        means = {key: round(value / LOG_STEPS, 5) for key, value in self.sums.items()}
+        self.sums = {}
+        self._record({"progress": round(self.progress, 4), "images": self.images, **means})
+
+    def _validate(self) -> None:
+        self.validated = self.progress
+        if self.validate is not None:
+            self._record({"progress": round(self.progress, 4), **self.validate(self.average)})
+
+    def _record(self, row: dict[str, float]) -> None:
+        row = {**row, "elapsed_s": round(self.elapsed_s)}
+        log.info("%s", json.dumps(row))
+        self.output.mkdir(parents=True, exist_ok=True)
+        with (self.output / "log.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _freeze(network: DeepMask, stages: int) -> None:
+    frozen: list[nn.Module] = [network.trunk.stem, *list(network.trunk.stages)[:stages]]
+    for module in frozen:
+        module.requires_grad_(False)
+
+
+def _keep_trunk_norms(network: DeepMask) -> None:
+    """The trunk's batch norms keep their ImageNet statistics: batches here are small."""
+    for module in network.trunk.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def _optimizer(network: DeepMask, config: TrainConfig) -> torch.optim.AdamW:
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate = config.trunk_rate if name.startswith("trunk.") else config.head_rate
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": params, "lr": rate, "peak": rate, "weight_decay": decay}
+            for (rate, decay), params in groups.items()
+        ]
+    )

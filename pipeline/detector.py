@@ -1,0 +1,79 @@
+"""The only file that knows both a `Frame` and a network: swap it, and nothing else moves."""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import cv2
+
+from deepmask.checkpoint import CheckpointError
+from deepmask.deploy import DeployConfig as DetectorConfig
+from deepmask.deploy import DeviceError, open_runtime
+from deepmask.geometry import input_size
+from deepmask.proposals import propose
+from deepmask.runtime import Runtime
+from pipeline.errors import InferenceError, PipelineError
+from pipeline.frames import Frame
+from trackers.detections import Detections
+from trackers.masks import Masks
+
+
+class Detector(Protocol):
+    """Finds the objects of a frame. Your own only needs these four."""
+
+    description: str
+    """For people: what runs where."""
+
+    concurrency: int
+    """How many frames at a time keep it busy: so many threads call `detect`."""
+
+    def detect(self, frame: Frame) -> Detections:
+        """The objects of one frame, in its pixels."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class DeepMaskDetector:
+    """DeepMask's proposals as detections."""
+
+    def __init__(self, runtime: Runtime, config: DetectorConfig) -> None:
+        self.runtime, self.config = runtime, config
+        self.concurrency = runtime.concurrency
+        self.description = f"DeepMask {config.size_px} px, {runtime.description}"
+
+    def detect(self, frame: Frame) -> Detections:
+        """The objects of one frame; may be called from `concurrency` threads at a time."""
+        config, shape = self.config, (frame.height, frame.width)
+        size = input_size(shape, config.size_px)
+        windows = self.runtime(frame.image, size, config.proposals.min_score, config.decoded)
+        found = propose(windows, shape, size, config.proposals)
+        masks = Masks(shape, found.offsets, found.crops)
+        return Detections(found.boxes, found.scores, masks, found.appearance)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def open_detector(config: DetectorConfig) -> Detector:
+    """The detector that the settings describe.
+
+    Raises:
+        PipelineError: weights missing or damaged, a device asked for that is not there.
+        InferenceError: the network cannot be run on this machine.
+    """
+    # OpenCV's own threads would compete with the network's for the same cores.
+    cv2.setNumThreads(1)
+    try:
+        return DeepMaskDetector(open_runtime(config), config)
+    except (CheckpointError, DeviceError) as error:
+        raise PipelineError(str(error)) from error
+    except (OSError, RuntimeError) as error:
+        raise InferenceError(f"the network cannot be started: {error}") from error
+
+
+__all__ = ["DeepMaskDetector", "Detector", "DetectorConfig", "open_detector"]
