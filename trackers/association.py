@@ -1,8 +1,7 @@
-"""Who is who: gains of pairing a tracklet with a detection, and the assignment that gains most.
+"""Who is who: what pairing a tracklet with a detection gains, and the assignment that gains most.
 
-Only pairs that overlap are ever looked at. Each term below is a function of pairs: row k of
-every argument belongs to pair k. A gain is positive; a pair that may not be matched is not
-listed.
+Only pairs that overlap are ever looked at. Element k of every argument belongs to pair k. A gain
+is positive; a pair that may not be matched is not listed.
 """
 
 from __future__ import annotations
@@ -18,43 +17,43 @@ DENSE_CELLS = 4096
 """Up to this many cells the whole matrix goes to the Hungarian method at once."""
 
 
-def overlap_gain(shared: Floats, area_a: Floats, area_b: Floats) -> Floats:
-    """Intersection over union, |a & b| / |a | b|, in (0, 1]: of boxes or of masks."""
-    return shared / (area_a + area_b - shared)
+def overlap_gain(shared: Floats, a: Floats, b: Floats) -> Floats:
+    """Intersection over union, |A & B| / |A | B|, in [0, 1].
 
-
-def height_gain(a: Floats, b: Floats) -> Floats:
-    """IoU of the y-ranges: what tells a near person from a far one behind her.
-
-    min(y2) - max(y1) over max(y2) - min(y1), in (0, 1] (Yang et al., "Hybrid-SORT: Weak Cues
-    Matter for Online Multi-Object Tracking", AAAI 2024, equation 3).
+    Of areas it is the IoU of boxes or masks (Bewley et al., "Simple Online and Realtime
+    Tracking", ICIP 2016). Of heights it is the IoU of the y-ranges, which tells a near person
+    from a far one behind her (Yang et al., "Hybrid-SORT", AAAI 2024, equation 3).
 
     Args:
-        a: `(K, 4)` boxes.
-        b: `(K, 4)` boxes.
+        shared: `(K,)` area or length of the intersection.
+        a: `(K,)` area or length of the first.
+        b: `(K,)` area or length of the second.
+
+    >>> overlap_gain(np.array([2.0]), np.array([4.0]), np.array([4.0])).round(3).tolist()
+    [0.333]
     """
-    inner = np.minimum(a[:, 3], b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
-    outer = np.maximum(a[:, 3], b[:, 3]) - np.minimum(a[:, 1], b[:, 1])
-    gain: Floats = np.maximum(inner, 0.0) / outer
-    return gain
+    return shared / (a + b - shared)
 
 
-def direction_gain(velocity: Floats, displacement: Floats) -> Floats:
-    """Cosine between where an object was heading and where a detection lies, in [-1, 1].
+def blended_gain(boxes: Floats, masks: Floats, mask_weight: float) -> Floats:
+    """(1 - w) IoU of boxes + w IoU of masks.
 
-    Observation-centric momentum (Cao et al., "Observation-Centric SORT", CVPR 2023, section
-    4.2), with the cosine in place of the angle.
-
-    Args:
-        velocity: `(K, 2)` pixels a second.
-        displacement: `(K, 2)` pixels from the last observation's centre to the detection's.
+    Masks tell apart what shares a box; boxes still hold where a mask is ragged.
     """
-    dot = (velocity * displacement).sum(1)
-    norm = np.hypot(velocity[:, 0], velocity[:, 1]) * np.hypot(
-        displacement[:, 0], displacement[:, 1]
-    )
-    cosine: Floats = dot / np.maximum(norm, 1e-9)
-    return cosine
+    return boxes + mask_weight * (masks - boxes)
+
+
+def unseen_loss(unseen_s: Floats, weight: float) -> Floats:
+    """w (seconds since the object was seen): of two candidates the fresher one is likelier.
+
+    The cascade of DeepSORT (Wojke et al., ICIP 2017) in one assignment.
+    """
+    return weight * unseen_s
+
+
+def appearance_gain(a: NDArray[np.float32], b: NDArray[np.float32]) -> Floats:
+    """`(N, M)` cosine of the angle between unit vectors `(N, C)` and `(M, C)` (DeepSORT)."""
+    return (a @ b.T).astype(np.float64)
 
 
 def assign(i: Indices, j: Indices, gain: Floats, shape: tuple[int, int]) -> tuple[Indices, Indices]:

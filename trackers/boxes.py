@@ -47,17 +47,6 @@ def areas(boxes: Floats) -> Floats:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def expanded(boxes: Floats, fraction: float) -> Floats:
-    """Boxes grown by `fraction` of their width and height on every side.
-
-    Buffered boxes let objects meet that jump further than their own size between two frames
-    (Yang et al., "Hard to Track Objects with Irregular Motions and Similar Appearances? Make It
-    Easier by Buffering the Matching Space", WACV 2023, equation 1).
-    """
-    margin = (boxes[:, 2:] - boxes[:, :2]) * fraction
-    return np.concatenate((boxes[:, :2] - margin, boxes[:, 2:] + margin), axis=1)
-
-
 def overlaps(a: Floats, b: Floats) -> tuple[Indices, Indices, Floats]:
     """Which boxes of `a` and `b` overlap, and by how much.
 
@@ -66,21 +55,19 @@ def overlaps(a: Floats, b: Floats) -> tuple[Indices, Indices, Floats]:
         b: `(M, 4)` boxes.
 
     Returns:
-        `(K,)` rows of `a`, `(K,)` rows of `b` and `(K,)` areas of the intersections in square
-        pixels, for the K pairs whose intersection is not empty, ordered by the row of `a`.
+        `(K,)` rows of `a`, `(K,)` rows of `b` and `(K, 2)` width and height of the intersection,
+        for the K pairs that have one, ordered by the row of `a`.
     """
     if len(a) == 0 or len(b) == 0:
         none = np.zeros(0, np.intp)
-        return none, none, np.zeros(0)
+        return none, none, np.zeros((0, 2))
     pairs = _meet_in_x_dense if len(a) * len(b) <= DENSE_PAIRS else _meet_in_x_sweep
     i, j = pairs(a, b)
     first, second = a.take(i, 0), b.take(j, 0)
     sides = np.minimum(first[:, 2:], second[:, 2:])
     sides -= np.maximum(first[:, :2], second[:, :2])
-    np.maximum(sides, 0.0, out=sides)
-    shared = sides[:, 0] * sides[:, 1]
-    keep = shared.nonzero()[0]
-    return i.take(keep), j.take(keep), shared.take(keep)
+    keep = (np.minimum(sides[:, 0], sides[:, 1]) > 0.0).nonzero()[0]
+    return i.take(keep), j.take(keep), sides.take(keep, 0)
 
 
 def _meet_in_x_dense(a: Floats, b: Floats) -> tuple[Indices, Indices]:
@@ -115,7 +102,8 @@ def iou(a: Floats, b: Floats) -> Floats:
     >>> iou(np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([[1.0, 0.0, 3.0, 2.0]])).round(3).tolist()
     [[0.333]]
     """
-    i, j, shared = overlaps(a, b)
+    i, j, sides = overlaps(a, b)
+    shared = sides[:, 0] * sides[:, 1]
     out = np.zeros((len(a), len(b)))
     out[i, j] = shared / (areas(a)[i] + areas(b)[j] - shared)
     return out

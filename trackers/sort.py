@@ -1,11 +1,10 @@
-"""SORT for masks: predict, associate in passes, correct, be born, die.
+"""SORT for masks: predict, die, associate in passes, correct, be born, be judged.
 
-    detections ──▶ predict ──▶ pass 1..5 ──▶ correct the matched ──▶ births, deaths ──▶ Tracks
+    detections ──▶ predict ──▶ deaths ──▶ associate ──▶ correct ──▶ births ──▶ judge ──▶ Tracks
 
-After Bewley et al., "Simple Online and Realtime Tracking", ICIP 2016, with the two-pass idea of
-ByteTrack (Zhang et al., ECCV 2022), the recovery at the last observation of OC-SORT (Cao et
-al., CVPR 2023), and masks where the detector gives them. Nothing knows a class: objectness
-alone decides on birth, on the pass a detection takes part in, and on death.
+After Bewley et al., "Simple Online and Realtime Tracking", ICIP 2016, with the passes by score
+of ByteTrack (Zhang et al., ECCV 2022), and masks where the detector gives them. Nothing knows a
+class: objectness alone decides on birth, on the pass a detection takes part in, and on death.
 """
 
 from __future__ import annotations
@@ -16,12 +15,27 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from trackers import association
+from trackers import association, parts
 from trackers import boxes as boxlib
 from trackers.detections import Detections
 from trackers.kalman import KalmanModel, MotionConfig
 from trackers.masks import Masks
-from trackers.tracklets import BORN_S, BOX, COLUMNS, HITS, ID, SCORE, SEEN_S, STATE, Tracklets
+from trackers.parts import PartsConfig
+from trackers.tracklets import (
+    AREA,
+    BORN_S,
+    BOX,
+    COLUMNS,
+    COVARIANCE,
+    EVIDENCE,
+    HITS,
+    ID,
+    REDUNDANT,
+    SCORE,
+    SEEN_S,
+    STATE,
+    Tracklets,
+)
 from trackers.tracks import Tracks
 
 Floats = NDArray[np.float64]
@@ -30,65 +44,89 @@ Indices = NDArray[np.intp]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SortConfig:
-    """Settings of `SortTracker`. Times in seconds, lengths as fractions of the object's size."""
+    """Settings of `SortTracker`. Times in seconds, scores, shares and overlaps in [0, 1]."""
 
     strong_score: float = 0.5
-    """Detections from this objectness up take part in the first pass and may be born."""
+    """Detections from this objectness up take part in the first pass."""
 
     weak_score: float = 0.1
     """Detections below this are ignored; between the two they only prolong what exists."""
 
-    birth_score: float = 0.6
-    """Objectness from which an unmatched detection starts a tracklet."""
+    birth_score: float = 0.5
+    """Objectness from which a detection that is nobody's starts a tracklet."""
 
-    min_overlap: float = 0.2
-    """Smallest IoU of prediction and strong detection that may match."""
-
-    weak_overlap: float = 0.4
-    """The same for weak detections: these need a better fit."""
-
-    buffer: float = 0.0
-    """Both boxes grow by this fraction of their sides before they are compared."""
-
-    recovery_buffer: float = 0.3
-    """The same in the recovery pass, for objects that jumped or stopped."""
-
-    recovery_overlap: float = 0.2
-    """Smallest IoU of the grown boxes in the recovery pass."""
-
-    height_weight: float = 0.0
-    """Weight of the overlap of heights beside the IoU of boxes."""
-
-    direction_weight: float = 0.1
-    """Weight of moving on in the same direction."""
-
-    score_weight: float = 0.0
-    """Weight of the detection's objectness."""
-
-    mask_weight: float = 0.7
-    """Share of the masks' IoU in the overlap, the rest is that of boxes; 0 ignores masks."""
+    birth_overlap: float = 0.5
+    """But not where it overlaps a detection that is somebody's more than this (IoU): a second
+    detection of the same thing."""
 
     confirm_hits: int = 2
-    """Sightings after which an object is reported; those of the first frame are at once."""
+    """Sightings that a tracklet needs before it is reported; those of the first frame are so at
+    once."""
+
+    confirm_evidence: float = 1.5
+    """Sum of the scores that it needs as well: two sightings at .8, or three at .5."""
+
+    min_overlap: float = 0.1
+    """Smallest overlap of the prediction and a strong detection that may match."""
+
+    weak_overlap: float = 0.2
+    """The same for weak detections: these need a better fit."""
+
+    height_weight: float = 0.5
+    """Weight of the IoU of the heights beside the IoU of the boxes."""
+
+    mask_weight: float = 0.7
+    """Share of the masks' IoU in the overlap, the rest is that of the boxes; 0 ignores masks."""
 
     tentative_gap_s: float = 0.0
-    """How long a tentative object may stay unseen."""
+    """How long a tentative tracklet may stay unseen."""
 
     lost_s: float = 1.5
-    """How long a confirmed object is remembered while it is not seen."""
+    """How long a confirmed object that is not seen is sought where it should have moved."""
 
     coast_s: float = 0.25
     """How long an object that is not seen is still reported, as predicted."""
 
+    reentry_s: float = 10.0
+    """How long an object is remembered for its appearance. Needs `Detections.features`."""
+
+    reentry_similarity: float = 0.8
+    """Smallest cosine of the appearance vectors at which a lost object is recognised."""
+
     motion: MotionConfig = dataclasses.field(default_factory=MotionConfig)
     """Noise of the Kalman filter."""
 
+    parts: PartsConfig = dataclasses.field(default_factory=PartsConfig)
+    """Which tracks are not reported because they are part or copy of another. Needs masks."""
+
     def __post_init__(self) -> None:
+        for name in ("lost_s", "coast_s", "tentative_gap_s", "reentry_s", "confirm_evidence"):
+            if not getattr(self, name) >= 0.0:
+                raise ValueError(f"{name} should not be negative, got {getattr(self, name)}")
+        for name in ("min_overlap", "weak_overlap", "birth_overlap", "mask_weight"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} should lie in [0, 1], got {getattr(self, name)}")
         if not 0.0 <= self.weak_score <= self.strong_score <= 1.0:
             raise ValueError(
-                "SortConfig needs 0 <= weak_score <= strong_score <= 1, got "
-                f"{self.weak_score} and {self.strong_score}"
+                "weak_score should not exceed strong_score, both in [0, 1], "
+                f"got {self.weak_score} and {self.strong_score}"
             )
+        if self.confirm_hits < 1:
+            raise ValueError(f"confirm_hits should be at least 1, got {self.confirm_hits}")
+
+
+# Which pass a pair takes part in: rows are kinds of tracklets, columns kinds of detections.
+STRONG, WEAK, TENTATIVE = 1, 2, 3
+PASSES = np.array(
+    [  # strong  weak  ignored
+        [STRONG, WEAK, 0],  # confirmed, seen in the last frame
+        [STRONG, 0, 0],  # confirmed, lost
+        [TENTATIVE, 0, 0],  # tentative, seen in the last frame
+        [TENTATIVE, 0, 0],  # tentative, missed
+        [0, 0, 0],  # lost for so long that only its appearance counts
+    ]
+)
+FORGOTTEN = 4
 
 
 class SortTracker:
@@ -97,13 +135,17 @@ class SortTracker:
     def __init__(self, config: SortConfig | None = None) -> None:
         self.config = config or SortConfig()
         self._model = KalmanModel(self.config.motion)
+        self._min_overlap = np.array(
+            [math.inf, self.config.min_overlap, self.config.weak_overlap, self.config.min_overlap]
+        )
         self._last_id = 0
         self.reset()
 
     def reset(self) -> None:
-        """Forget every object, as for a new scene. Identities go on counting."""
+        """Forget every object, as for a new scene or source. Identities go on counting."""
         self._table = Tracklets()
-        self._time_s = -math.inf
+        self._started_s = self._before_s = self._now_s = -math.inf
+        self._size: tuple[int, int] | None = None
 
     def update(self, detections: Detections, time_s: float) -> Tracks:
         """What is there at `time_s`, given what the detector saw.
@@ -116,274 +158,293 @@ class SortTracker:
             ValueError: A box is not finite or has no area, a score lies outside [0, 1], time
                 does not go forward, or masks or features come and go within a stream.
         """
-        boxes, scores = _checked(detections)
-        first_frame = math.isinf(self._time_s)
-        self._advance(time_s)
+        seen = _Seen(detections)
         self._check_kind(detections)
-        pairs = self._associate(detections, boxes, scores, time_s)
-        self._correct(pairs, detections, boxes, scores, time_s)
-        self._bury(time_s)
-        self._give_birth(pairs, detections, boxes, scores, time_s, confirm=first_frame)
-        return self._report(detections.masks, time_s)
+        self._advance(time_s)
+        self._bury()
+        matches = self._associate(seen)
+        self._correct(seen, matches)
+        self._give_birth(seen, matches)
+        if seen.masks is not None:
+            self._judge(seen.masks)
+        self._confirm()
+        return self._report()
 
-    def _associate(
-        self, detections: Detections, boxes: Floats, scores: Floats, time_s: float
-    ) -> Pairs:
+    def _associate(self, seen: _Seen) -> Matches:
         """Match tracklets and detections, the surest first."""
-        config, table = self.config, self._table
-        pairs = Pairs(len(table), len(boxes))
-        if len(table) == 0 or len(boxes) == 0:
-            return pairs
-        strong = scores >= config.strong_score
-        weak = (scores >= config.weak_score) & ~strong
-        known = table.ids > 0
-        predicted = table.predicted()
-
-        # 1. Strong detections and every confirmed object, seen a moment ago or lost.
-        t, d = pairs.free(known, strong)
-        self._match(
-            pairs, t, d, predicted, boxes, detections.masks, config.min_overlap, config.buffer
-        )
-
-        # 2. Weak detections prolong what was seen in the last frame.
-        t, d = pairs.free(known & (table.seen_s == self._before_s), weak)
-        self._match(
-            pairs, t, d, predicted, boxes, detections.masks, config.weak_overlap, config.buffer
-        )
-
-        # 3. Recovery: strong detections near the place where an object was seen last.
-        t, d = pairs.free(known, strong)
-        self._match(
-            pairs,
-            t,
-            d,
-            table.boxes,
-            boxes,
-            detections.masks,
-            config.recovery_overlap,
-            config.recovery_buffer,
-        )
-
-        # 4. Tentative objects get what is left.
-        t, d = pairs.free(~known, strong)
-        self._match(
-            pairs,
-            t,
-            d,
-            predicted,
-            boxes,
-            detections.masks,
-            config.min_overlap,
-            config.recovery_buffer,
-        )
-        return pairs
-
-    def _match(
-        self,
-        pairs: Pairs,
-        t: Indices,
-        d: Indices,
-        expected: Floats,
-        boxes: Floats,
-        masks: Masks | None,
-        min_overlap: float,
-        buffer: float,
-    ) -> None:
-        """Match tracklets `t`, expected at `expected`, with detections `d` as well as can be."""
-        if len(t) == 0 or len(d) == 0:
-            return
-        config = self.config
-        here, there = expected.take(t, 0), boxes.take(d, 0)
-        if buffer:
-            here, there = boxlib.expanded(here, buffer), boxlib.expanded(there, buffer)
-        i, j, shared = boxlib.overlaps(here, there)
-        if len(i) == 0:
-            return
-        gain = association.overlap_gain(
-            shared, boxlib.areas(here).take(i), boxlib.areas(there).take(j)
-        )
-        if masks is not None and config.mask_weight:
-            gain += config.mask_weight * (self._mask_gain(t, i, d, j, masks) - gain)
-        keep = (gain > min_overlap).nonzero()[0]
-        i, j, gain = i.take(keep), j.take(keep), gain.take(keep)
-        if config.height_weight:
-            gain += config.height_weight * association.height_gain(
-                here.take(i, 0), there.take(j, 0)
+        table, config = self._table, self.config
+        matches = Matches(len(table), len(seen))
+        rows = table.rows
+        i, j, sides = boxlib.overlaps(boxlib.to_corners(rows[:, :4]), seen.boxes)
+        if len(i):
+            shared, areas = sides[:, 0] * sides[:, 1], rows[:, 2] * rows[:, 3]
+            gain = association.overlap_gain(shared, areas.take(i), seen.areas.take(j))
+            if seen.masks is not None and config.mask_weight:
+                gain = association.blended_gain(
+                    gain, self._mask_iou(i, j, seen), config.mask_weight
+                )
+            turn = PASSES[self._kinds().take(i), seen.kinds(config).take(j)]
+            fits = (gain > self._min_overlap.take(turn)).nonzero()[0]
+            i, j, turn, gain = i.take(fits), j.take(fits), turn.take(fits), gain.take(fits)
+            heights = rows[:, 3].take(i), seen.centres[:, 3].take(j)
+            gain += config.height_weight * association.overlap_gain(
+                sides[:, 1].take(fits), *heights
             )
-        if config.direction_weight:
-            ti, dj = t.take(i), d.take(j)
-            step = boxes.take(dj, 0) - self._table.boxes.take(ti, 0)
-            gain += config.direction_weight * association.direction_gain(
-                self._table.velocities.take(ti, 0), step[:, :2] + step[:, 2:]
-            )
-            np.maximum(gain, 1e-6, out=gain)
-        i, j = association.assign(i, j, gain, (len(t), len(d)))
-        pairs.add(t.take(i), d.take(j))
+            # 1. Strong detections, with every confirmed object, seen a moment ago or lost.
+            # 2. Weak detections prolong what was seen in the last frame.
+            # 3. Tentative tracklets get the strong detections that are left.
+            for number in (STRONG, WEAK, TENTATIVE):
+                k = ((turn == number) & matches.free(i, j)).nonzero()[0]
+                if len(k):
+                    pairs = i.take(k), j.take(k)
+                    matches.add(*association.assign(*pairs, gain.take(k), matches.shape))
+        # 4. Who fits nowhere may be somebody who was lost long ago, by appearance.
+        if seen.features is not None and table.features is not None:
+            self._recognise(seen, matches)
+        return matches
 
-    def _mask_gain(self, t: Indices, i: Indices, d: Indices, j: Indices, masks: Masks) -> Floats:
-        """`(K,)` IoU of the last masks, moved with the prediction, and the detections' masks."""
-        last = self._table.moved_masks(masks.size, t)
-        shared = last.intersections(i, masks, d.take(j))
-        area_a, area_b = last.areas().astype(float), masks.areas().astype(float)
-        return association.overlap_gain(shared, area_a.take(i), area_b.take(d.take(j)))
+    def _mask_iou(self, i: Indices, j: Indices, seen: _Seen) -> Floats:
+        """`(K,)` IoU of the last masks, moved with the prediction, and the masks seen now."""
+        assert seen.masks is not None
+        last = self._table.moved_masks(seen.masks.size, np.arange(len(self._table)))
+        shared = last.intersections(i, seen.masks, j)
+        area_a, area_b = last.areas().take(i).astype(np.float64), seen.mask_areas.take(j)
+        return association.overlap_gain(shared, area_a, np.maximum(area_b, 1.0))
 
-    def _correct(
-        self, pairs: Pairs, detections: Detections, boxes: Floats, scores: Floats, time_s: float
-    ) -> None:
+    def _kinds(self) -> Indices:
+        """`(N,)` row of `PASSES` for each tracklet."""
+        table = self._table
+        kinds: Indices = 2 * (table.ids == 0.0) + (table.seen_s < self._before_s)
+        if table.features is not None:
+            long_ago = self._now_s - table.seen_s > self.config.lost_s
+            kinds[long_ago & (table.seen_s < self._before_s)] = FORGOTTEN
+        return kinds
+
+    def _recognise(self, seen: _Seen, matches: Matches) -> None:
+        """Match what would be born with lost objects that look alike."""
+        table, config = self._table, self.config
+        assert table.features is not None
+        assert seen.features is not None
+        t = ((matches.partner < 0) & (table.ids > 0)).nonzero()[0]
+        d = ((matches.owner < 0) & (seen.scores >= config.birth_score)).nonzero()[0]
+        gain = association.appearance_gain(table.features.take(t, 0), seen.features.take(d, 0))
+        i, j = (gain >= config.reentry_similarity).nonzero()
+        i, j = association.assign(i, j, gain[i, j], gain.shape)
+        matches.add(t.take(i), d.take(j))
+        # The motion of long ago says nothing about the object that came back.
+        fresh = self._model.start(seen.centres.take(d.take(j), 0))
+        table.rows[t.take(i), STATE], table.rows[t.take(i), COVARIANCE] = fresh
+
+    def _correct(self, seen: _Seen, matches: Matches) -> None:
         """Feed each matched detection to its tracklet."""
-        t, d = pairs.matched()
+        t = (matches.partner >= 0).nonzero()[0]
         if len(t) == 0:
             return
+        d = matches.partner.take(t)
         table = self._table
-        rows, seen = table.rows.take(t, 0), boxes.take(d, 0)
-        rows[:, STATE], rows[:, 8:14] = self._model.correct(
-            rows[:, STATE], rows[:, 8:14], boxlib.to_centres(seen)
+        rows = table.correct(
+            t,
+            self._model,
+            seen.boxes.take(d, 0),
+            seen.centres.take(d, 0),
+            seen.scores.take(d),
+            self._now_s,
         )
-        rows[:, BOX] = seen
-        rows[:, SCORE] = scores.take(d)
-        rows[:, SEEN_S] = time_s
-        rows[:, HITS] += 1.0
-        promoted = ((rows[:, ID] == 0.0) & (rows[:, HITS] >= self.config.confirm_hits)).nonzero()[0]
-        if len(promoted):
-            rows[promoted, ID] = self._new_ids(len(promoted))
+        if seen.masks is not None:
+            rows[:, AREA] = seen.mask_areas.take(d)
+            table.see(t, seen.masks, d)
         table.rows[t] = rows
-        if detections.masks is not None:
-            table.offsets[t] = detections.masks.offsets.take(d, 0)
-            for i, j in zip(t.tolist(), d.tolist(), strict=True):
-                table.crops[i] = detections.masks.crops[j]
+        if seen.features is not None:
+            table.recognise(t, seen.features.take(d, 0))
 
-    def _bury(self, time_s: float) -> None:
-        """Forget the tentative at once and the confirmed after `lost_s` without a sighting."""
+    def _bury(self) -> None:
+        """Forget who was missed and has not been seen for too long.
+
+        Who was seen in the frame before is alive whatever the step: a stream may pause.
+        """
         table, config = self._table, self.config
-        patience = np.where(table.ids > 0, config.lost_s, config.tentative_gap_s)
-        alive = time_s - table.seen_s <= patience
+        missed = table.seen_s < self._before_s
+        if not missed.any():
+            return
+        memory_s = config.lost_s
+        if table.features is not None:
+            memory_s = max(memory_s, config.reentry_s)
+        patience_s = np.where(table.ids > 0.0, memory_s, config.tentative_gap_s)
+        alive = ~missed | (self._now_s - table.seen_s <= patience_s)
         if not alive.all():
             table.keep(alive.nonzero()[0])
 
-    def _give_birth(
-        self,
-        pairs: Pairs,
-        detections: Detections,
-        boxes: Floats,
-        scores: Floats,
-        time_s: float,
-        *,
-        confirm: bool,
-    ) -> None:
+    def _give_birth(self, seen: _Seen, matches: Matches) -> None:
         """Start a tracklet for each detection that is good enough and nobody's."""
-        new = ((pairs.owner < 0) & (scores >= self.config.birth_score)).nonzero()[0]
+        new = ((matches.owner < 0) & (seen.scores >= self.config.birth_score)).nonzero()[0]
+        held = (matches.owner >= 0).nonzero()[0]
+        if len(new) and len(held):
+            new = new[~self._doubled(seen, new, held)]
         if len(new) == 0:
             return
         rows = np.zeros((len(new), COLUMNS))
-        rows[:, BOX] = boxes.take(new, 0)
-        rows[:, STATE], rows[:, 8:14] = self._model.start(boxlib.to_centres(rows[:, BOX]))
-        rows[:, SCORE] = scores.take(new)
-        rows[:, BORN_S] = rows[:, SEEN_S] = time_s
+        rows[:, STATE], rows[:, COVARIANCE] = self._model.start(seen.centres.take(new, 0))
+        rows[:, BOX] = seen.boxes.take(new, 0)
+        rows[:, SCORE] = rows[:, EVIDENCE] = seen.scores.take(new)
+        rows[:, BORN_S] = rows[:, SEEN_S] = self._now_s
         rows[:, HITS] = 1.0
-        if confirm or self.config.confirm_hits <= 1:
-            rows[:, ID] = self._new_ids(len(new))
-        self._table.add(rows, detections.masks, detections.features, new)
+        if seen.masks is not None:
+            rows[:, AREA] = seen.mask_areas.take(new)
+        self._table.add(rows, seen.masks, seen.features, new)
 
-    def _report(self, masks: Masks | None, time_s: float) -> Tracks:
-        """Confirmed objects that are seen or were seen a moment ago, ordered by identity."""
+    def _doubled(self, seen: _Seen, new: Indices, held: Indices) -> NDArray[np.bool_]:
+        """Which of the detections `new` lie on one of `held`, by masks if there are any."""
+        i, j, sides = boxlib.overlaps(seen.boxes.take(new, 0), seen.boxes.take(held, 0))
+        a, b = new.take(i), held.take(j)
+        if seen.masks is None:
+            shared, areas = sides[:, 0] * sides[:, 1], seen.areas
+        else:
+            shared, areas = seen.masks.intersections(a, seen.masks, b), seen.mask_areas
+        overlap = association.overlap_gain(shared, areas.take(a), np.maximum(areas.take(b), 1.0))
+        out = np.zeros(len(new), bool)
+        out[i[overlap > self.config.birth_overlap]] = True
+        return out
+
+    def _judge(self, masks: Masks) -> None:
+        """Keep account of who is part or copy of another: see `trackers.parts`."""
+        table, config = self._table, self.config.parts
+        index = (table.seen_s == self._now_s).nonzero()[0]
+        rows = table.rows.take(index, 0)
+        seen = table.masks(masks.size, index)
+        now = parts.redundancy(rows, seen, config, self._now_s, self._started_s)
+        parts.remember(rows, now, self._now_s - self._before_s, config)
+        table.rows[index, REDUNDANT] = rows[:, REDUNDANT]
+
+    def _confirm(self) -> None:
+        """Give an identity to tentative tracklets that have been seen enough."""
+        rows, config = self._table.rows, self.config
+        waiting = (rows[:, ID] == 0.0).nonzero()[0]
+        if len(waiting) == 0:
+            return
+        part = rows.take(waiting, 0)
+        ready = (part[:, HITS] >= config.confirm_hits) & (
+            part[:, EVIDENCE] >= config.confirm_evidence
+        )
+        ready |= self._now_s == self._started_s
+        ready &= part[:, REDUNDANT] <= config.parts.hidden_share
+        chosen = waiting[ready]
+        first = self._last_id + 1
+        self._last_id += len(chosen)
+        rows[chosen, ID] = np.arange(first, first + len(chosen))
+
+    def _report(self) -> Tracks:
+        """Confirmed objects seen now or a moment ago, ordered by identity."""
         table = self._table
-        unseen_s = time_s - table.seen_s
-        chosen = ((table.ids > 0) & (unseen_s <= self.config.coast_s)).nonzero()[0]
-        chosen = chosen.take(table.ids.take(chosen).argsort(kind="stable"))
-        rows = table.rows.take(chosen, 0)
-        coasting = rows[:, SEEN_S] < time_s
-        reported = rows[:, BOX]
-        if coasting.any():
-            reported[coasting] = boxlib.to_corners(rows[coasting, :4])
-        moved = None
-        if masks is not None:
-            moved = self._masks_now(masks.size, chosen, coasting)
+        recent = self._now_s - table.seen_s <= self.config.coast_s
+        recent &= table.ids > 0.0
+        if table.crops:
+            recent &= table.rows[:, REDUNDANT] <= self.config.parts.hidden_share
+        index = recent.nonzero()[0]
+        index = index.take(table.ids.take(index).argsort())
+        rows = table.rows.take(index, 0)
+        coasting = rows[:, SEEN_S] < self._now_s
+        boxes = rows[:, BOX].astype(np.float32)
+        ghosts = coasting.nonzero()[0]
+        if len(ghosts):
+            boxes[ghosts] = boxlib.to_corners(rows[ghosts, :4])
         return Tracks(
             ids=rows[:, ID].astype(np.int64),
-            boxes=reported.astype(np.float32),
+            boxes=boxes,
             scores=rows[:, SCORE].astype(np.float32),
             coasting=coasting,
             velocities=rows[:, 4:6].astype(np.float32),
-            ages_s=(time_s - rows[:, BORN_S]).astype(np.float32),
-            masks=moved,
+            ages_s=(self._now_s - rows[:, BORN_S]).astype(np.float32),
+            masks=None if self._size is None else self._masks_now(self._size, index, ghosts),
         )
 
-    def _masks_now(
-        self, size: tuple[int, int], chosen: Indices, coasting: NDArray[np.bool_]
-    ) -> Masks:
-        """Masks of the rows `chosen`: as measured, or moved to the prediction where coasting."""
-        table = self._table
-        offsets = table.offsets.take(chosen, 0)
-        crops = [table.crops[i] for i in chosen.tolist()]
-        ghosts = coasting.nonzero()[0]
-        if len(ghosts):
-            moved = table.moved_masks(size, chosen.take(ghosts))
-            offsets[ghosts] = moved.offsets
-            for k, g in enumerate(ghosts.tolist()):
-                crops[g] = moved.crops[k]
-        return Masks(size, offsets, tuple(crops))
+    def _masks_now(self, size: tuple[int, int], index: Indices, ghosts: Indices) -> Masks:
+        """Masks of the rows `index`: as measured, or moved where coasting (`index[ghosts]`)."""
+        masks = self._table.masks(size, index)
+        if len(ghosts) == 0:
+            return masks
+        moved = self._table.moved_masks(size, index.take(ghosts))
+        masks.offsets[ghosts] = moved.offsets
+        crops = list(masks.crops)
+        for k, g in enumerate(ghosts.tolist()):
+            crops[g] = moved.crops[k]
+        return Masks(size, masks.offsets, tuple(crops))
 
     def _advance(self, time_s: float) -> None:
         """Move every tracklet to `time_s`."""
-        if not time_s > self._time_s or math.isinf(time_s):
-            raise ValueError(f"time_s should go forward from {self._time_s}, got {time_s}")
+        if not self._now_s < time_s < math.inf:
+            raise ValueError(f"time_s should go forward from {self._now_s}, got {time_s}")
         if len(self._table):
-            self._table.predict(self._model, time_s - self._time_s)
-        self._before_s, self._time_s = self._time_s, time_s
+            self._table.predict(self._model, time_s - self._now_s)
+        if math.isinf(self._started_s):
+            self._started_s = self._now_s = time_s
+        self._before_s, self._now_s = self._now_s, time_s
 
     def _check_kind(self, detections: Detections) -> None:
-        """Masks must be there in every frame with detections, or in none."""
-        if len(detections) == 0 or len(self._table) == 0:
-            return
-        if (detections.masks is not None) != bool(self._table.crops):
-            raise ValueError("Detections.masks should be given in every frame or in none")
-
-    def _new_ids(self, count: int) -> Floats:
-        """The next `count` identities."""
-        first = self._last_id + 1
-        self._last_id += count
-        return np.arange(first, first + count, dtype=np.float64)
+        """Masks and features must be there in every frame with detections, or in none."""
+        table = self._table
+        if len(detections) and len(table):
+            if (detections.masks is not None) != bool(table.crops):
+                raise ValueError("Detections.masks should be given in every frame or in none")
+            if (detections.features is not None) != (table.features is not None):
+                raise ValueError("Detections.features should be given in every frame or in none")
+        if detections.masks is not None:
+            self._size = detections.masks.size
 
 
-class Pairs:
-    """Who was matched with whom during one update, and who is still free."""
+class Matches:
+    """Who was matched with whom during one update."""
 
     def __init__(self, tracklets: int, detections: int) -> None:
-        self.partner: Indices = np.full(tracklets, -1, np.intp)
+        self.shape = (tracklets, detections)
+        self.partner: Indices = np.full(tracklets, -1)
         """`(N,)` detection of each tracklet, -1 for none."""
-        self.owner: Indices = np.full(detections, -1, np.intp)
+        self.owner: Indices = np.full(detections, -1)
         """`(M,)` tracklet of each detection, -1 for none."""
 
-    def free(
-        self, tracklets: NDArray[np.bool_], detections: NDArray[np.bool_]
-    ) -> tuple[Indices, Indices]:
-        """The unmatched among the tracklets and detections marked true."""
-        t = (tracklets & (self.partner < 0)).nonzero()[0]
-        return t, (detections & (self.owner < 0)).nonzero()[0]
+    def free(self, i: Indices, j: Indices) -> NDArray[np.bool_]:
+        """`(K,)` whether tracklet i[k] and detection j[k] are both unmatched."""
+        return (self.partner.take(i) < 0) & (self.owner.take(j) < 0)
 
-    def add(self, t: Indices, d: Indices) -> None:
-        """Record that tracklets `t` are detections `d`."""
-        self.partner[t] = d
-        self.owner[d] = t
-
-    def matched(self) -> tuple[Indices, Indices]:
-        """All pairs so far."""
-        t = (self.partner >= 0).nonzero()[0]
-        return t, self.partner.take(t)
+    def add(self, i: Indices, j: Indices) -> None:
+        """Record that tracklets `i` are detections `j`."""
+        self.partner[i] = j
+        self.owner[j] = i
 
 
-def _checked(detections: Detections) -> tuple[Floats, Floats]:
-    """Boxes and scores as float64.
+class _Seen:
+    """The detections of one frame, checked and in float64, with what is computed only once."""
+
+    def __init__(self, detections: Detections) -> None:
+        self.boxes: Floats = detections.boxes.astype(np.float64)
+        self.scores: Floats = detections.scores.astype(np.float64)
+        _check(self.boxes, self.scores)
+        self.masks = detections.masks
+        self.features = detections.features
+        self.centres = boxlib.to_centres(self.boxes)
+        self.areas = self.centres[:, 2] * self.centres[:, 3]
+        self.mask_areas: Floats = np.zeros(0)
+        if self.masks is not None:
+            self.mask_areas = self.masks.areas().astype(np.float64)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def kinds(self, config: SortConfig) -> Indices:
+        """`(M,)` column of `PASSES` for each detection."""
+        kinds = (self.scores < config.strong_score).astype(np.intp)
+        kinds += self.scores < config.weak_score
+        return kinds
+
+
+def _check(boxes: Floats, scores: Floats) -> None:
+    """Name the first row that is not finite, has no area or a score outside [0, 1].
 
     Raises:
-        ValueError: Names the first row that is not finite, has no area or a score outside [0, 1].
+        ValueError: There is one.
     """
-    boxes = detections.boxes.astype(np.float64)
-    scores = detections.scores.astype(np.float64)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    good = ((sides > 0) & (sides < math.inf)).all() and ((scores >= 0) & (scores <= 1)).all()
-    if good:
-        return boxes, scores
+    fine = (boxes[:, 2:] > boxes[:, :2]).all() and np.isfinite(boxes).all()
+    if fine and ((scores >= 0.0) & (scores <= 1.0)).all():
+        return
     for row, (box, score) in enumerate(zip(boxes.tolist(), scores.tolist(), strict=True)):
         if not all(map(math.isfinite, box)):
             raise ValueError(f"Detections.boxes row {row} is not finite: {box}")
@@ -391,4 +452,3 @@ def _checked(detections: Detections) -> tuple[Floats, Floats]:
             raise ValueError(f"Detections.boxes row {row} has no area (x1, y1, x2, y2): {box}")
         if not 0.0 <= score <= 1.0:
             raise ValueError(f"Detections.scores row {row} is outside [0, 1]: {score}")
-    raise AssertionError("unreachable: some row is bad")

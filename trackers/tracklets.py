@@ -1,4 +1,4 @@
-"""The table of tracklets: one row for every object followed, one column block for each fact.
+"""The table of tracklets: one row for every object followed, one column for each fact.
 
 All objects live in one float64 array, so a step costs a few numpy calls whatever their number:
 one gather, arithmetic, one scatter. Masks and appearance vectors, which are not always there,
@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trackers import boxes as boxlib
 from trackers.kalman import KalmanModel
 from trackers.masks import Masks
 
@@ -23,10 +22,13 @@ COVARIANCE = slice(8, 14)
 """Of centre and size, in units of size^2: see `trackers.kalman`."""
 BOX = slice(14, 18)
 """x1, y1, x2, y2 as last measured, pixels."""
-SCORE, BORN_S, SEEN_S, HITS, ID, PART_S, AREA = range(18, 25)
-"""Last score; first and last time seen; times seen; identity, 0 while tentative; seconds of
-evidence that this is a part of something else; pixels of the last mask."""
-COLUMNS = 25
+SCORE, BORN_S, SEEN_S, HITS, EVIDENCE, ID, REDUNDANT, AREA = range(18, 26)
+"""Last score; first and last time seen; times seen; sum of the scores; identity, 0 while
+tentative; share of the time that it was part or copy of another; pixels of the last mask."""
+COLUMNS = 26
+
+FEATURE_MEMORY = 0.9
+"""Share of the old appearance vector that a new sighting leaves."""
 
 
 class Tracklets:
@@ -59,11 +61,6 @@ class Tracklets:
         """`(N,)` time of the last measurement in seconds."""
         return self.rows[:, SEEN_S]
 
-    @property
-    def velocities(self) -> Floats:
-        """`(N, 2)` vx, vy in pixels a second."""
-        return self.rows[:, 4:6]
-
     def predict(self, model: KalmanModel, dt_s: float) -> None:
         """Move every state to where it is expected `dt_s` seconds later."""
         rows = self.rows
@@ -71,18 +68,39 @@ class Tracklets:
             rows[:, STATE], rows[:, COVARIANCE], dt_s
         )
 
-    def predicted(self) -> Floats:
-        """`(N, 4)` boxes where the states stand."""
-        return boxlib.to_corners(self.rows[:, :4])
+    def correct(
+        self,
+        index: Indices,
+        model: KalmanModel,
+        boxes: Floats,
+        centres: Floats,
+        scores: Floats,
+        time_s: float,
+    ) -> Floats:
+        """Feed the rows at `index` what was measured; returns the new rows, not yet written."""
+        rows = self.rows.take(index, 0)
+        rows[:, STATE], rows[:, COVARIANCE] = model.correct(
+            rows[:, STATE], rows[:, COVARIANCE], centres
+        )
+        rows[:, BOX] = boxes
+        rows[:, SCORE] = scores
+        rows[:, SEEN_S] = time_s
+        rows[:, HITS] += 1.0
+        rows[:, EVIDENCE] += scores
+        return rows
 
-    def keep(self, index: Indices) -> None:
-        """Forget every row but those at `index`."""
-        self.rows = self.rows.take(index, 0)
-        if self.crops:
-            self.crops = [self.crops[i] for i in index]
-            self.offsets = self.offsets.take(index, 0)
-        if self.features is not None:
-            self.features = self.features.take(index, 0)
+    def see(self, index: Indices, masks: Masks, theirs: Indices) -> None:
+        """The rows at `index` now have the masks `theirs`."""
+        self.offsets[index] = masks.offsets.take(theirs, 0)
+        for i, j in zip(index.tolist(), theirs.tolist(), strict=True):
+            self.crops[i] = masks.crops[j]
+
+    def recognise(self, index: Indices, features: NDArray[np.float32]) -> None:
+        """Blend new appearance vectors `(K, C)` into those of the rows at `index`."""
+        assert self.features is not None
+        blend = FEATURE_MEMORY * self.features[index] + (1.0 - FEATURE_MEMORY) * features
+        norm = np.linalg.norm(blend, axis=1, keepdims=True)
+        self.features[index] = blend / np.maximum(norm, 1e-9)
 
     def add(
         self,
@@ -93,7 +111,7 @@ class Tracklets:
     ) -> None:
         """Append tracklets born of the detections at `index`."""
         if masks is not None:
-            self.crops.extend(masks.crops[j] for j in index)
+            self.crops.extend(masks.crops[j] for j in index.tolist())
             self.offsets = np.concatenate((self.offsets, masks.offsets.take(index, 0)))
         if features is not None:
             mine = features.take(index, 0)
@@ -101,10 +119,23 @@ class Tracklets:
             self.features = mine if old is None else np.concatenate((old, mine))
         self.rows = np.concatenate((self.rows, rows))
 
+    def keep(self, index: Indices) -> None:
+        """Forget every row but those at `index`."""
+        self.rows = self.rows.take(index, 0)
+        if self.crops:
+            self.crops = [self.crops[i] for i in index.tolist()]
+            self.offsets = self.offsets.take(index, 0)
+        if self.features is not None:
+            self.features = self.features.take(index, 0)
+
+    def masks(self, size: tuple[int, int], index: Indices) -> Masks:
+        """The last masks of the rows at `index`, as measured."""
+        crops = tuple([self.crops[i] for i in index.tolist()])
+        return Masks(size, self.offsets.take(index, 0), crops)
+
     def moved_masks(self, size: tuple[int, int], index: Indices) -> Masks:
-        """The last masks of the rows at `index`, moved to where their boxes are predicted."""
+        """The same moved to where their boxes are predicted; what leaves the picture is cut."""
         rows = self.rows.take(index, 0)
         measured = 0.5 * (rows[:, 14:16] + rows[:, 16:18])
         shifts = np.rint(rows[:, :2] - measured).astype(np.int32)
-        last = Masks(size, self.offsets.take(index, 0), tuple(self.crops[i] for i in index))
-        return last.moved(shifts)
+        return self.masks(size, index).moved(shifts)

@@ -33,9 +33,9 @@ def test_iou_equals_the_definition(n, m, seed):
 
 def test_pairs_come_in_the_order_of_the_first():
     rng = np.random.default_rng(3)
-    i, _, shared = boxes.overlaps(random_boxes(rng, 80), random_boxes(rng, 90))
+    i, _, sides = boxes.overlaps(random_boxes(rng, 80), random_boxes(rng, 90))
     assert (np.diff(i) >= 0).all()
-    assert (shared > 0).all()
+    assert (sides > 0).all()
 
 
 def test_boxes_that_only_touch_do_not_overlap():
@@ -46,8 +46,3 @@ def test_boxes_that_only_touch_do_not_overlap():
 def test_formats_round_trip():
     given_ = random_boxes(np.random.default_rng(0), 9)
     np.testing.assert_allclose(boxes.to_corners(boxes.to_centres(given_)), given_)
-
-
-def test_expanded_grows_every_side_by_the_fraction():
-    grown = boxes.expanded(np.array([[10.0, 20, 20, 60]]), 0.5)
-    assert grown.tolist() == [[5.0, 0.0, 25.0, 80.0]]

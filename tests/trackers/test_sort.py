@@ -1,0 +1,370 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trackers import Detections, Masks, SortConfig, SortTracker
+from trackers.parts import PartsConfig
+
+SIZE = (240, 320)
+
+
+def detections(boxes, scores=0.9, masks=None, features=None):
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    scores = np.broadcast_to(np.float32(scores), len(boxes)).copy()
+    return Detections(boxes, scores, masks, features)
+
+
+def box_at(x, y, w=20.0, h=40.0):
+    return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
+
+
+def ellipses(boxes, size=SIZE):
+    """The ellipse in each box as a mask."""
+    y, x = np.mgrid[: size[0], : size[1]] + 0.5
+    dense = [
+        ((x - (x1 + x2) / 2) / (x2 - x1) * 2) ** 2 + ((y - (y1 + y2) / 2) / (y2 - y1) * 2) ** 2 <= 1
+        for x1, y1, x2, y2 in boxes
+    ]
+    return Masks.from_dense(np.array(dense, bool).reshape(-1, *size))
+
+
+def run(frames, rate=25.0, config=None):
+    """Tracks of each frame; a frame is Detections, or (Detections, time)."""
+    tracker = SortTracker(config)
+    out = []
+    for k, frame in enumerate(frames):
+        seen, time_s = frame if isinstance(frame, tuple) else (frame, k / rate)
+        out.append(tracker.update(seen, time_s))
+    return out
+
+
+def id_of(tracks, box):
+    """Identity of the object seen in `box`, None if it is not reported."""
+    for i, other, coasting in zip(tracks.ids, tracks.boxes, tracks.coasting, strict=True):
+        if not coasting and np.allclose(other, box, atol=1e-3):
+            return int(i)
+    return None
+
+
+# One object, two objects.
+
+
+def test_one_object_keeps_one_identity_and_its_measured_box():
+    boxes = [box_at(20 + 3 * k, 60 + k) for k in range(40)]
+    for k, tracks in enumerate(run([detections([b]) for b in boxes])):
+        assert tracks.ids.tolist() == [1]
+        np.testing.assert_allclose(tracks.boxes[0], boxes[k])
+        assert tracks.ages_s[0] == pytest.approx(k / 25)
+    np.testing.assert_allclose(tracks.velocities[0], [75, 25], rtol=0.1)
+
+
+def test_identities_survive_a_crossing_in_which_one_hides_the_other():
+    frames = []
+    for k in range(60):
+        left, right = box_at(40 + 4 * k, 100), box_at(276 - 4 * k, 104)
+        hidden = abs(left[0] - right[0]) < 10
+        frames.append(detections([left] if hidden else [left, right]))
+    out = run(frames)
+    assert out[0].ids.tolist() == out[-1].ids.tolist() == [1, 2]
+    first, last = box_at(40, 100), box_at(40 + 4 * 59, 100)
+    assert id_of(out[0], first) == id_of(out[-1], last)
+
+
+def test_identity_survives_a_gap_during_which_the_object_moves_on():
+    frames = [detections([box_at(20 + 4 * k, 100)] if not 20 <= k < 35 else []) for k in range(60)]
+    out = run(frames)
+    assert {i for tracks in out for i in tracks.ids.tolist()} == {1}
+    assert out[21].coasting.tolist() == [True]
+    assert len(out[34]) == 0  # lost, and no longer shown
+    np.testing.assert_allclose(out[22].boxes[0], box_at(20 + 4 * 22, 100), atol=2.0)
+
+
+def test_an_object_that_stays_away_comes_back_as_another():
+    config = SortConfig()
+    away = 10 + int(25 * config.lost_s)
+    out = run([detections([box_at(50, 50)] if k < 10 or k > away else []) for k in range(away + 9)])
+    assert out[9].ids.tolist() == [1]
+    assert out[-1].ids.tolist() == [2]
+
+
+def test_an_object_of_the_last_frame_is_known_after_a_pause_of_the_stream():
+    frames = [(detections([box_at(50, 50)]), t) for t in (0.0, 0.04, 0.08, 10.0, 20.0)]
+    assert [t.ids.tolist() for t in run(frames)] == [[1]] * 5
+
+
+def test_weak_detections_prolong_but_do_not_begin():
+    config = SortConfig()
+    weak = (config.weak_score + config.strong_score) / 2
+    strong = [detections([box_at(50 + k, 50)]) for k in range(5)]
+    faint = [detections([box_at(55 + k, 50)], weak) for k in range(5)]
+    assert all(t.ids.tolist() == [1] and not t.coasting.any() for t in run(strong + faint))
+    assert all(len(t) == 0 for t in run(faint))
+
+
+def test_a_single_sighting_later_on_is_not_reported():
+    far = box_at(200, 200)
+    frames = [detections([box_at(50, 50)] + ([far] if k == 5 else [])) for k in range(20)]
+    assert {i for t in run(frames) for i in t.ids.tolist()} == {1}
+
+
+def test_reset_forgets_objects_but_no_identity():
+    tracker = SortTracker()
+    assert tracker.update(detections([box_at(50, 50)]), 0.0).ids.tolist() == [1]
+    tracker.reset()
+    assert tracker.update(detections([box_at(50, 50)]), 0.0).ids.tolist() == [2]
+
+
+def test_two_trackers_know_nothing_of_each_other():
+    one, two = SortTracker(), SortTracker()
+    assert one.update(detections([box_at(50, 50)]), 0.0).ids.tolist() == [1]
+    assert two.update(detections([box_at(50, 50)]), 0.0).ids.tolist() == [1]
+
+
+# Masks.
+
+
+def test_masks_are_reported_as_measured_and_coast_with_the_motion():
+    frames = []
+    for k in range(30):
+        boxes = [box_at(40 + 4 * k, 100)] if k < 20 else []
+        frames.append(detections(boxes, masks=ellipses(boxes)))
+    out = run(frames)
+    np.testing.assert_array_equal(out[10].masks.full(0), frames[10].masks.full(0))
+    assert out[21].coasting.tolist() == [True]
+    expected = ellipses([box_at(40 + 4 * 21, 100)]).full(0)
+    moved = out[21].masks.full(0)
+    assert (expected & moved).sum() / (expected | moved).sum() > 0.8
+
+
+def test_a_mask_coasting_out_of_the_picture_is_cut_off():
+    frames = []
+    for k in range(20):
+        boxes = [box_at(250 + 7 * k, 100)] if k < 8 else []
+        frames.append(detections(boxes, masks=ellipses(boxes)))
+    for tracks in run(frames):
+        for mask in tracks.masks:
+            assert mask.shape == SIZE
+
+
+def test_masks_tell_apart_what_boxes_cannot():
+    """Two diagonal bars share one box all the time, on different sides of the diagonal."""
+    y, x = np.mgrid[:60, :60]
+    frames = []
+    for k in range(12):
+        dense = np.zeros((2, *SIZE), bool)
+        dense[0, 50:110, 50 + k : 110 + k] = x > y + 5
+        dense[1, 50:110, 50 + k : 110 + k] = y > x + 5
+        boxes = [[50 + k, 50, 110 + k, 110]] * 2
+        order = [0, 1] if k % 2 else [1, 0]
+        frames.append(detections(boxes, masks=Masks.from_dense(dense[order])))
+    config = SortConfig(parts=PartsConfig(copy_iou=1.1))
+    out = run(frames, config=config)
+    corner = [t.masks.full(t.ids.tolist().index(1))[52, 100 + k] for k, t in enumerate(out)]
+    assert len(set(corner)) == 1
+    assert {i for t in out for i in t.ids.tolist()} == {1, 2}
+
+
+def test_masks_that_come_and_go_are_refused():
+    tracker = SortTracker()
+    tracker.update(detections([box_at(50, 50)], masks=ellipses([box_at(50, 50)])), 0.0)
+    tracker.update(Detections.empty(), 0.04)  # no objects, no masks: fine
+    with pytest.raises(ValueError, match="masks should be given in every frame or in none"):
+        tracker.update(detections([box_at(50, 50)]), 0.08)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ([math.nan, 0, 10, 10], "row 1 is not finite"),
+        ([0, 0, math.inf, 10], "row 1 is not finite"),
+        ([-math.inf, 0, 10, 10], "row 1 is not finite"),
+        ([10, 0, 10, 10], "row 1 has no area"),
+        ([10, 0, 5, 10], "row 1 has no area"),
+        ([0, 10, 5, 2], "row 1 has no area"),
+    ],
+)
+def test_bad_boxes_are_named(box, message):
+    with pytest.raises(ValueError, match=message):
+        SortTracker().update(detections([box_at(50, 50), box]), 0.0)
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.5, math.nan])
+def test_bad_scores_are_named(score):
+    with pytest.raises(ValueError, match=r"scores row 0 is outside \[0, 1\]"):
+        SortTracker().update(detections([box_at(50, 50)], score), 0.0)
+
+
+@pytest.mark.parametrize("times", [(1.0, 1.0), (1.0, 0.5), (0.0, math.nan), (0.0, math.inf)])
+def test_time_that_does_not_go_forward_is_refused(times):
+    tracker = SortTracker()
+    tracker.update(detections([]), times[0])
+    with pytest.raises(ValueError, match="time_s should go forward"):
+        tracker.update(detections([]), times[1])
+
+
+def test_a_refused_frame_leaves_the_tracker_as_it_was():
+    tracker = SortTracker()
+    tracker.update(detections([box_at(50, 50)]), 0.0)
+    with pytest.raises(ValueError, match="no area"):
+        tracker.update(detections([[5, 5, 5, 5]]), 0.04)
+    assert tracker.update(detections([box_at(51, 50)]), 0.04).ids.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"weak_score": 0.9}, {"lost_s": -1.0}, {"confirm_hits": 0}, {"min_overlap": 1.5}],
+)
+def test_settings_that_make_no_sense_are_named(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        dataclasses.replace(SortConfig(), **wrong)
+
+
+# Properties.
+
+
+@st.composite
+def streams(draw, max_objects=8):
+    """Frames of objects in motion, with noise, misses and false alarms, on a quarter pixel grid."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, frames = draw(st.integers(0, max_objects)), draw(st.integers(1, 25))
+    centre, speed = rng.uniform(40, 200, (n, 2)), rng.normal(0, 4, (n, 2))
+    side = rng.uniform(10, 50, (n, 2))
+    out = []
+    for k in range(frames):
+        middle = centre + k * speed + rng.normal(0, 1, (n, 2))
+        middle = middle[rng.random(n) < 0.85]
+        sides = side[: len(middle)]
+        if rng.random() < 0.3:
+            middle = np.vstack([middle, rng.uniform(40, 200, (1, 2))])
+            sides = np.vstack([sides, rng.uniform(10, 50, (1, 2))])
+        boxes = np.round(np.hstack([middle - sides / 2, middle + sides / 2]) * 4) / 4
+        scores = rng.uniform(0.05, 1.0, len(boxes))
+        out.append(Detections(boxes.astype(np.float32), scores.astype(np.float32)))
+    return out
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams())
+def test_identities_are_unique_and_never_used_again(frames):
+    newest, last_seen, gone = 0, {}, set()
+    for k, tracks in enumerate(run(frames)):
+        ids = tracks.ids.tolist()
+        assert ids == sorted(set(ids))
+        fresh = [i for i in ids if i > newest]
+        assert not (set(ids) - set(fresh) - set(last_seen)), "an identity from nowhere"
+        assert not (set(ids) & gone)
+        newest = max([newest, *ids])
+        last_seen.update(dict.fromkeys(ids, k))
+        gone |= {i for i, when in last_seen.items() if k / 25 - when / 25 > SortConfig().lost_s + 1}
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams())
+def test_no_two_tracks_share_a_detection(frames):
+    for seen, tracks in zip(frames, run(frames), strict=True):
+        reported = [tuple(b) for b in tracks.boxes[~tracks.coasting].tolist()]
+        given_ = [tuple(b) for b in seen.boxes.tolist()]
+        assert all(reported.count(b) <= given_.count(b) for b in reported)
+
+
+def histories(frames, out):
+    """For each identity the frames and boxes in which it was seen; without the identities."""
+    seen: dict[int, list[tuple]] = {}
+    for k, tracks in enumerate(out):
+        for i, box, coasting in zip(
+            tracks.ids.tolist(), tracks.boxes, tracks.coasting, strict=True
+        ):
+            if not coasting:
+                seen.setdefault(i, []).append((k, *np.round(box, 2).tolist()))
+    return sorted(seen.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams(), st.integers(0, 2**32 - 1))
+def test_the_order_of_the_detections_does_not_matter(frames, seed):
+    rng = np.random.default_rng(seed)
+    shuffled = []
+    for frame in frames:
+        order = rng.permutation(len(frame))
+        shuffled.append(Detections(frame.boxes[order], frame.scores[order]))
+    assert histories(frames, run(frames)) == histories(frames, run(shuffled))
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams(), st.integers(-4000, 4000), st.integers(-4000, 4000), st.booleans())
+def test_moving_or_mirroring_the_picture_moves_or_mirrors_the_tracks(frames, dx, dy, mirror):
+    def changed(boxes):
+        boxes = boxes + np.array([dx, dy, dx, dy], np.float32)
+        return boxes[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32) if mirror else boxes
+
+    there = run([Detections(changed(f.boxes), f.scores) for f in frames])
+    for here, moved in zip(run(frames), there, strict=True):
+        assert here.ids.tolist() == moved.ids.tolist()
+        np.testing.assert_allclose(changed(here.boxes), moved.boxes, atol=0.02)
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams(), st.integers(0, 25))
+def test_empty_frames_are_no_error(frames, where):
+    frames[where:where] = [Detections.empty()]
+    run(frames)
+    tracker = SortTracker()
+    assert len(tracker.update(Detections.empty((10, 10)), 0.0)) == 0
+
+
+def walk(times, rng):
+    """Five objects on straight lanes, 30 to 60 pixels a second, sampled at `times`."""
+    speed = rng.uniform(30, 60, 5)
+    frames = []
+    for t in times:
+        boxes = [box_at(30 + v * t, 40 + 60 * lane, 40, 50) for lane, v in enumerate(speed)]
+        frames.append((detections(boxes), float(t)))
+    return frames
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from([5, 15, 60, None]), st.integers(0, 2**32 - 1))
+def test_the_same_motion_gives_the_same_identities_at_any_rate(rate, seed):
+    """At 5, 15 and 60 frames a second, and with irregular timestamps."""
+    rng = np.random.default_rng(seed)
+    times = np.arange(0, 4, 1 / rate) if rate else np.cumsum(rng.uniform(0.01, 0.25, 30))
+    frames = walk(times, rng)
+    for (seen, _), tracks in zip(frames, run(frames), strict=True):
+        assert tracks.ids.tolist() == [1, 2, 3, 4, 5]
+        np.testing.assert_allclose(tracks.boxes, seen.boxes)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_known_object_seen_in_each_frame_never_changes_identity(seed):
+    rng = np.random.default_rng(seed)
+    out = []
+    for seen, time_s in walk(np.arange(0, 3, 1 / 25), rng):
+        order = rng.permutation(len(seen))
+        out.append((Detections(seen.boxes[order], seen.scores[order]), time_s))
+    for tracks in run(out):
+        lanes = ((tracks.boxes[:, 1] + tracks.boxes[:, 3]) / 2).round().astype(int).tolist()
+        if not (first := locals().get("first_lanes")):
+            first_lanes = first = dict(zip(tracks.ids.tolist(), lanes, strict=True))
+        assert dict(zip(tracks.ids.tolist(), lanes, strict=True)) == first
+
+
+def test_what_is_kept_does_not_grow_with_time():
+    """Objects come and go for a long time; the table holds only those of the last seconds."""
+    tracker, rng = SortTracker(), np.random.default_rng(0)
+    for k in range(600):
+        boxes = [box_at(*rng.uniform(50, 2000, 2)) for _ in range(4)]
+        tracker.update(detections(boxes + boxes_of(k)), k / 25)
+    assert len(tracker._table) < 100
+
+
+def boxes_of(k):
+    """An object that is replaced by another, elsewhere, every second."""
+    return [box_at(100 + 300 * (k // 25 % 7), 3000 + k % 25)]

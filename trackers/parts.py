@@ -1,0 +1,107 @@
+"""Wholes, parts and copies: which of several tracks on one thing are worth reporting.
+
+A detector that knows no classes fires on a head and on its person, and sometimes twice on one
+thing. The policy is to prefer the whole that persists:
+
+*   A track is a *part* in a frame if almost all of its mask lies inside the mask of a clearly
+    larger one, which has been followed for a while and moves along with it.
+*   It is a *copy* if its mask and that of an older object are nearly the same.
+*   Who was part or copy most of the time is not confirmed, and not reported while that lasts.
+    It is followed all the same, so that it cannot be born anew in every frame, and appears under
+    its own identity when it leaves the whole.
+
+A person who walks past a car is safe three times: masks of two objects share few pixels, the
+person moves on its own, and was seen outside the car most of the time. Boxes tell none of this,
+so without masks the policy does nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trackers import association
+from trackers import boxes as boxlib
+from trackers.masks import Masks
+from trackers.tracklets import AREA, BORN_S, BOX, HITS, REDUNDANT, SCORE
+
+Floats = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PartsConfig:
+    """What counts as part or copy of another object. Needs masks."""
+
+    part_inside: float = 0.9
+    """Share of a mask that lies inside the larger one, from which it is a part; above 1 never."""
+
+    part_area: float = 0.7
+    """A part has at most this share of the whole's pixels."""
+
+    part_speed: float = 0.5
+    """A part moves along: speed relative to the whole at most this many sizes of the whole, per
+    second."""
+
+    whole_age_s: float = 0.4
+    """A whole has been followed at least this long, or since the stream began."""
+
+    copy_iou: float = 0.75
+    """IoU of masks from which the younger is a copy of the older; above 1 never."""
+
+    hidden_share: float = 0.6
+    """Share of the time as part or copy from which a track is not reported."""
+
+    memory_s: float = 1.5
+    """Time constant of that share, seconds; a younger track is judged by its whole life."""
+
+
+def redundancy(
+    rows: Floats, masks: Masks, config: PartsConfig, time_s: float, started_s: float
+) -> NDArray[np.bool_]:
+    """Which of the tracks seen in a frame are part or copy of another one.
+
+    Args:
+        rows: `(N, COLUMNS)` their rows in the table of tracklets.
+        masks: Their N masks.
+        config: The policy.
+        time_s: Time of the frame.
+        started_s: Time of the stream's first frame.
+    """
+    out = np.zeros(len(rows), bool)
+    i, j, _ = boxlib.overlaps(rows[:, BOX], rows[:, BOX])
+    area, born = rows[:, AREA], rows[:, BORN_S]
+    # Each pair once, the smaller first.
+    once = ((area[i] < area[j]) | ((area[i] == area[j]) & (i < j))).nonzero()[0]
+    i, j = i.take(once), j.take(once)
+    shared = masks.intersections(i, masks, j)
+
+    followed = born[j] <= max(time_s - config.whole_age_s, started_s)
+    inside = shared >= config.part_inside * np.maximum(area[i], 1.0)
+    smaller = area[i] <= config.part_area * area[j]
+    out[i[inside & smaller & followed & _move_together(rows[i], rows[j], config)]] = True
+
+    alike = association.overlap_gain(shared, area[i], np.maximum(area[j], 1.0)) >= config.copy_iou
+    i, j = i[alike], j[alike]
+    score = rows[:, SCORE]
+    i_is_copy = (born[i] > born[j]) | ((born[i] == born[j]) & (score[i] < score[j]))
+    out[np.where(i_is_copy, i, j)] = True
+    return out
+
+
+def remember(rows: Floats, now: NDArray[np.bool_], dt_s: float, config: PartsConfig) -> None:
+    """Update the share of the time that each track was redundant, in place.
+
+    A mean over the whole life while that is short, then one that forgets with `memory_s`.
+    """
+    weight = np.maximum(1.0 / rows[:, HITS], min(1.0, dt_s / config.memory_s))
+    rows[:, REDUNDANT] += weight * (now - rows[:, REDUNDANT])
+
+
+def _move_together(part: Floats, whole: Floats, config: PartsConfig) -> NDArray[np.bool_]:
+    """Whether `(K, COLUMNS)` pairs have almost the same velocity."""
+    apart = part[:, 4:6] - whole[:, 4:6]
+    speed = np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2)
+    size = np.sqrt(whole[:, 2] * whole[:, 3])
+    return np.asarray(speed <= config.part_speed * size)
