@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from deepmask.config import DeepMaskConfig
-from deepmask.network import DeepMask
+
+if TYPE_CHECKING:  # torch takes seconds to import, and who only looks for a file needs none
+    from torch import Tensor
+
+    from deepmask.network import DeepMask
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The shipped weights: one `NAME.safetensors` with its model card `NAME.md`."""
@@ -39,6 +40,8 @@ def find_weights(name: str) -> Path:
 
 def save(path: Path, network: DeepMask, notes: dict[str, str] | None = None) -> None:
     """Write the weights as float16, with the network's config and `notes` in the header."""
+    from safetensors.torch import save_file
+
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         key: (value.half() if value.is_floating_point() else value).contiguous()
@@ -57,10 +60,14 @@ def load(path: Path) -> DeepMask:
     Raises:
         CheckpointError: the file is damaged or does not fit; the message says what to do.
     """
+    from safetensors import SafetensorError, safe_open
+
+    from deepmask.network import DeepMask
+
     try:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}
-            tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}
+            tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"the weights {str(path)!r} cannot be read ({error}): download or train them again"
@@ -87,10 +94,3 @@ def _config(path: Path, notes: dict[str, str]) -> DeepMaskConfig:
             f"{str(path)!r} holds no DeepMask config ({error}): expected a file written by "
             "deepmask.training.train"
         ) from error
-
-
-def weights_digest(path: Path) -> str:
-    """A short name for the content of a file, for caches."""
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The network as users run it: one set of defaults for the pipeline and for `evaluate --deployed`."""
+"""The network as users run it: defaults that the pipeline and `evaluate --deployed` share."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The whole network in one file: trunk, pyramid, score tower, window encoder, mask decoder.
 
-DeepMask (Pinheiro et al., NIPS 2015) slides a window over an image pyramid and gives, at each place,
-the mask of the one object centred in the window and its objectness. Here a feature pyramid stands
-in for the image pyramid, the objectness is dense and cheap, and windows are encoded and masks
-decoded only where it peaks. At such a place the result is that of the dense evaluation.
+DeepMask (Pinheiro et al., NIPS 2015) slides a window over an image pyramid and gives, at each
+place, the mask of the one object centred in the window and its objectness. Here a feature pyramid
+stands in for the image pyramid, the objectness is dense and cheap, and windows are encoded and
+masks decoded only where it peaks. At such a place the result is that of the dense evaluation.
 
     image ─▶ trunk ─▶ pyramid ─┬─▶ score tower ─▶ objectness at every cell of every level
                                ├─▶ 9x9 window ─▶ vector e ─▶ low-rank 28x28 mask ─┐

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
+import logging
 import os
+import shutil
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     import torch
 
     from deepmask.network import DeepMask
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Counts up when the converted graphs change, so that old caches are left alone."""
@@ -128,21 +134,26 @@ class TorchRuntime:
 
 
 class OpenVinoRuntime:
-    """The network in OpenVINO on the CPU, converted from the weights once and kept in a cache."""
+    """The network in OpenVINO on the CPU, converted from the weights once and kept in a cache.
 
-    def __init__(self, weights: Path, threads: int = 0, requests: int = 0) -> None:
+    Args:
+        weights: a file written by `deepmask.checkpoint.save`.
+        threads: CPU cores to use; 0 means all that this process may.
+        precision: "bf16" or "f32"; None takes bf16 where the CPU computes in it.
+    """
+
+    def __init__(self, weights: Path, threads: int = 0, precision: str | None = None) -> None:
         import openvino
 
-        self.core = openvino.Core()
-        self.cores = threads or len(os.sched_getaffinity(0))
-        self.concurrency = requests or self.cores
-        self.folder = _cache_folder(weights)
-        self.config = _converted(weights, self.folder)
-        properties = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self.precision = "bf16" if "BF16" in properties else "f32"
-        self.description = f"OpenVINO {self.precision} on {self.cores} CPU cores"
         self.weights = weights
-        self._decoder = self._compile(self.folder / "decode.xml")
+        self.core = openvino.Core()
+        self.concurrency = threads or len(os.sched_getaffinity(0))
+        able = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = precision or ("bf16" if "BF16" in able else "f32")
+        self.description = f"OpenVINO {self.precision} on {self.concurrency} CPU cores"
+        self.cache = _cache_folder(weights)
+        self.config = self._load_config()
+        self._decoder = self._open(self.cache / "decode.xml", self._convert_decoder)
         self._dense: dict[tuple[int, int], Any] = {}
         self._lock = threading.Lock()
         self._local = threading.local()
@@ -176,9 +187,43 @@ class OpenVinoRuntime:
         if size not in self._local.dense:
             with self._lock:
                 if size not in self._dense:
-                    self._dense[size] = self._compile(_dense_graph(self.weights, self.folder, size))
+                    path = self.cache / f"dense-{size[0]}x{size[1]}.xml"
+                    self._dense[size] = self._open(path, lambda: self._convert_dense(path, size))
             self._local.dense[size] = self._dense[size].create_infer_request()
         return self._local.dense[size], self._local.decode
+
+    def _load_config(self) -> DeepMaskConfig:
+        """The network's config, without torch where the cache knows it."""
+        path = self.cache / "config.json"
+        try:
+            return DeepMaskConfig(**json.loads(path.read_text()))
+        except (OSError, TypeError, ValueError):
+            from deepmask import checkpoint
+
+            config = checkpoint.load(self.weights).config
+            path.write_text(json.dumps(dataclasses.asdict(config)))
+            return config
+
+    def _convert_decoder(self) -> None:
+        from deepmask import checkpoint, export
+
+        export.decoder(checkpoint.load(self.weights), self.cache / "decode.xml")
+
+    def _convert_dense(self, path: Path, size: tuple[int, int]) -> None:
+        from deepmask import checkpoint, export
+
+        export.dense(checkpoint.load(self.weights), size, path)
+
+    def _open(self, path: Path, convert: Callable[[], None]) -> Any:
+        """Compile a graph of the cache; one that is missing or damaged is converted first."""
+        if path.is_file():
+            try:
+                return self._compile(path)
+            except RuntimeError as error:
+                log.warning("converting again, the cached network is damaged: %s", error)
+                shutil.rmtree(self.cache / "compiled", ignore_errors=True)
+        convert()
+        return self._compile(path)
 
     def _compile(self, path: Path) -> Any:
         return self.core.compile_model(
@@ -187,9 +232,9 @@ class OpenVinoRuntime:
             {
                 "PERFORMANCE_HINT": "THROUGHPUT",
                 "NUM_STREAMS": str(self.concurrency),
-                "INFERENCE_NUM_THREADS": str(self.cores),
+                "INFERENCE_NUM_THREADS": str(self.concurrency),
                 "INFERENCE_PRECISION_HINT": self.precision,
-                "CACHE_DIR": str(self.folder / "compiled"),
+                "CACHE_DIR": str(self.cache / "compiled"),
             },
         )
 
@@ -211,41 +256,20 @@ def _no_windows(config: DeepMaskConfig) -> Windows:
     )
 
 
-def cache_root() -> Path:
-    """The user's cache folder for converted networks (XDG_CACHE_HOME, else ~/.cache)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepmask-tracking"
-
-
 def _cache_folder(weights: Path) -> Path:
-    import hashlib
+    """Where the graphs made of `weights` are kept: below XDG_CACHE_HOME, else ~/.cache.
 
+    Where that cannot be written, below the system's folder for temporary files.
+    """
     import openvino
 
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
     version = openvino.__version__.split("-")[0]
-    return cache_root() / f"{digest}-{version}-{FORMAT}"
-
-
-def _converted(weights: Path, folder: Path) -> DeepMaskConfig:
-    """Convert the mask decoder unless the cache holds it; the network's config either way."""
-    described = folder / "config.json"
-    if not described.is_file():
-        from deepmask import checkpoint, export
-
-        network = checkpoint.load(weights)
-        folder.mkdir(parents=True, exist_ok=True)
-        export.decoder(network, folder / "decode.xml")
-        partial = folder / f"config.{os.getpid()}"
-        partial.write_text(json.dumps(dataclasses.asdict(network.config)))
-        partial.replace(described)
-    return DeepMaskConfig(**json.loads(described.read_text()))
-
-
-def _dense_graph(weights: Path, folder: Path, size: tuple[int, int]) -> Path:
-    """The dense half for one input size, converted unless the cache holds it."""
-    path = folder / f"dense-{size[0]}x{size[1]}.xml"
-    if not path.is_file():
-        from deepmask import checkpoint, export
-
-        export.dense(checkpoint.load(weights), size, path)
-    return path
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    for root in (user, Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"):
+        folder = root / "deepmask-tracking" / f"{digest}-{version}-{FORMAT}"
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if os.access(folder, os.W_OK):
+                return folder
+    raise OSError(f"no folder for the converted network: neither {user} nor {root} can be written")

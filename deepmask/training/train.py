@@ -1,0 +1,111 @@
+"""Train a DeepMask: `python -m deepmask.training.train --config NAME|FILE --data DIR --output DIR`.
+
+DIR of `--data` holds COCO-format sets (`train-human.json` with `train-human-00.tar` ...; see
+docs/training.md). The output holds `weights.safetensors` (the averaged weights, as shipped),
+`resume.pt`, `config.yaml`, `log.jsonl` and its picture `log.png`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import configs
+from deepmask.evaluate import EVERYTHING, average_recall, find_proposals
+from deepmask.network import DeepMask
+from deepmask.runtime import TorchRuntime
+from deepmask.training.coco import Photograph, load_set
+from deepmask.training.config import TrainConfig
+from deepmask.training.samples import load_sets
+from deepmask.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
+    """Run or go on with one training.
+
+    Raises:
+        FileNotFoundError: a set of photographs, or what should be resumed, is not there.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    validation = load_set(data, "val")[: config.validation_images]
+    trainer = Trainer(config, output, lambda network: validate(network, validation))
+    if resume:
+        trainer.resume()
+    (output / "config.yaml").write_text(configs.dump(config))
+    trainer.fit(load_sets(data, config.data))
+    plot(output / "log.jsonl", output / "log.png")
+
+
+def validate(network: DeepMask, photographs: Sequence[Photograph]) -> dict[str, float]:
+    """Average recall of masks and boxes at 640 px on a fixed part of the validation set."""
+    device = next(network.parameters()).device
+    half = device.type == "cuda"
+    runtime = TorchRuntime(network, device)
+    results = [
+        row for rows in find_proposals(runtime, photographs, [640], EVERYTHING, 200) for row in rows
+    ]
+    if half:
+        network.float()
+    masks = average_recall(photographs, results, "segm")
+    boxes = average_recall(photographs, results, "bbox")
+    return {
+        "mask AR@10": round(masks["AR@10"], 4),
+        "mask AR@100": round(masks["AR@100"], 4),
+        "box AR@100": round(boxes["AR@100"], 4),
+    }
+
+
+def plot(log_file: Path, picture: Path) -> None:
+    """Draw the losses and the average recall of a training's `log.jsonl`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = [json.loads(line) for line in log_file.read_text().splitlines()]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
+    for key in ("score", "bce", "dice", "quality", "iou"):
+        known = [row for row in rows if key in row]
+        left.plot([r["progress"] for r in known], [r[key] for r in known], label=key, linewidth=1)
+    for key in ("mask AR@10", "mask AR@100", "box AR@100"):
+        known = [row for row in rows if key in row]
+        right.plot([r["progress"] for r in known], [r[key] for r in known], "o-", label=key)
+    for axis, name in ((left, "training: losses, mask IoU"), (right, "validation part")):
+        axis.set(xlabel="share of the training", title=name)
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize=8)
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser("python -m deepmask.training.train", description=__doc__)
+    parser.add_argument("--config", help="a preset such as train_lite0, or a YAML file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--data", required=True, type=Path, help="folder of the sets")
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/resume.pt")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.backends.cudnn.benchmark = True
+    try:
+        config = configs.load(TrainConfig, options.config, options.set)
+        train(config, options.data, options.output, options.resume)
+    except (configs.ConfigError, FileNotFoundError, ModuleNotFoundError) as error:
+        print(f"deepmask.training.train: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The network: shapes, and that gathering a window gives what a dense evaluation gives there."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from deepmask.config import DeepMaskConfig
+from deepmask.geometry import cell_indices, cell_windows, input_size, pyramid
+from deepmask.network import DeepMask, Peaks
+
+CONFIG = DeepMaskConfig(channels=16, embedding=24)
+SIZE = (96, 160)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return DeepMask(CONFIG).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def dense(network):
+    images = torch.randint(0, 256, (2, 3, *SIZE)).float()
+    return network.dense(images)
+
+
+def test_dense_shapes_match_the_pyramid(dense):
+    levels = pyramid(SIZE, CONFIG)
+    cells = sum(level.rows * level.cols for level in levels)
+    assert dense.objectness.shape == (2, cells)
+    assert dense.features.shape[:2] == (2, int(cell_indices(SIZE, CONFIG).max()) + 1)
+    assert dense.detail.shape == (2, CONFIG.detail, SIZE[0] // 4, SIZE[1] // 4)
+    assert len(cell_windows(SIZE, CONFIG)) == cells
+
+
+def test_gathered_windows_equal_the_dense_convolution(network, dense):
+    """Window encoding only at chosen cells is the full convolution, read at those cells."""
+    head, side = network.mask_head, CONFIG.window
+    weight = head.encode.weight.view(CONFIG.embedding, side, side, CONFIG.channels)
+    for level in pyramid(SIZE, CONFIG):
+        rows, cols = level.rows + side - 1, level.cols + side - 1
+        padded = dense.features[:, level.first_padded : level.first_padded + rows * cols]
+        grid = padded.transpose(1, 2).reshape(2, CONFIG.channels, rows, cols)
+        everywhere = F.conv2d(grid, weight.permute(0, 3, 1, 2), head.encode.bias)
+        cells = level.first + torch.arange(level.rows * level.cols)
+        index = torch.from_numpy(cell_indices(SIZE, CONFIG))[cells]
+        gathered = head.encode(dense.features[:, index].flatten(2))
+        torch.testing.assert_close(
+            gathered.transpose(1, 2), everywhere.flatten(2), atol=1e-4, rtol=1e-4
+        )
+
+
+def test_decoding_some_cells_equals_decoding_all(network, dense):
+    index = torch.from_numpy(cell_indices(SIZE, CONFIG))
+    windows = torch.from_numpy(cell_windows(SIZE, CONFIG))
+
+    def decode(cells):
+        return network.decode(
+            dense.features,
+            dense.detail,
+            index[cells].expand(2, -1, -1),
+            windows[cells].expand(2, -1, -1),
+        )
+
+    every = decode(torch.arange(len(index)))
+    some = decode(torch.tensor([3, 200, len(index) - 1]))
+    chosen = [3, 200, len(index) - 1]
+    torch.testing.assert_close(some.masks, every.masks[:, chosen], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(some.quality, every.quality[:, chosen], atol=1e-4, rtol=1e-4)
+    norms = some.appearance.norm(dim=2)
+    torch.testing.assert_close(norms, torch.ones_like(norms))
+
+
+def test_a_picture_does_not_depend_on_its_batch(network, dense):
+    images = torch.randint(0, 256, (1, 3, *SIZE)).float()
+    alone = network.dense(images).objectness
+    together = network.dense(images.repeat(3, 1, 1, 1)).objectness[2:]
+    torch.testing.assert_close(alone, together, atol=1e-4, rtol=1e-4)
+
+
+def test_peaks_are_local_maxima(network):
+    images = torch.randint(0, 256, (1, *SIZE, 3), dtype=torch.uint8)
+    peaks = Peaks(network, SIZE)(images)[0][0]
+    scores = network.dense(images.permute(0, 3, 1, 2).float()).objectness[0].sigmoid()
+    level = pyramid(SIZE, CONFIG)[0]
+    grid = scores[: level.rows * level.cols].view(level.rows, level.cols).numpy()
+    found = peaks[: level.rows * level.cols].view(level.rows, level.cols).numpy()
+    for y, x in np.ndindex(*grid.shape):
+        around = grid[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+        assert found[y, x] == (grid[y, x] if grid[y, x] == around.max() else 0)
+
+
+@pytest.mark.parametrize("size", [(100, 160), (0, 64), (31, 32)])
+def test_other_sides_are_refused(size):
+    with pytest.raises(ValueError, match="multiples of 32"):
+        pyramid(size, CONFIG)
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (375, 1242), (1080, 1920), (720, 480)])
+def test_input_has_the_asked_number_of_pixels(shape):
+    height, width = input_size(shape, 512)
+    assert height % 32 == width % 32 == 0
+    assert 0.85 < height * width / (512 * 384) < 1.15
+    assert abs(np.log((height / width) / (shape[0] / shape[1]))) < 0.12
+
+
+def test_an_even_window_is_refused():
+    with pytest.raises(ValueError, match="odd"):
+        DeepMaskConfig(window=10)

@@ -1,0 +1,97 @@
+"""From windows to objects: drawing masks, suppressing duplicates and parts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from deepmask.proposals import ProposalConfig, Windows, choose_cells, paste, propose, suppress
+
+SIZE = (96, 128)
+SIDE = 56
+
+
+def disc(radius, centre=(28, 28)):
+    y, x = np.mgrid[:SIDE, :SIDE] + 0.5
+    return (((y - centre[1]) ** 2 + (x - centre[0]) ** 2) < radius**2).astype(np.float32)
+
+
+def windows(rows):
+    """Windows from (score, mask, x1, y1, x2, y2)."""
+    return Windows(
+        np.array([row[0] for row in rows], np.float32),
+        np.stack([row[1] for row in rows]),
+        np.array([row[2:] for row in rows], np.float32),
+        np.eye(len(rows), 4, dtype=np.float32),
+    )
+
+
+def test_a_mask_is_drawn_where_its_window_lies():
+    (x, y), crop = paste(disc(14), np.array([10, 20, 66, 76], np.float32), SIZE, 0.5)
+    assert (x, y) == (24, 34)
+    assert crop.shape == (28, 28)
+    np.testing.assert_array_equal(crop, disc(14)[14:42, 14:42] > 0)
+
+
+def test_a_window_over_the_edge_is_cut_to_the_picture():
+    (x, y), crop = paste(disc(20), np.array([-28, -28, 28, 28], np.float32), SIZE, 0.5)
+    assert (x, y) == (0, 0)
+    assert crop.shape == (20, 20)
+
+
+def test_nothing_above_the_threshold_is_nothing():
+    assert paste(disc(14) * 0.4, np.array([0, 0, 56, 56], np.float32), SIZE, 0.5) is None
+    assert paste(disc(5), np.array([500, 0, 556, 56], np.float32), SIZE, 0.5) is None
+
+
+def test_masks_scale_with_the_window():
+    _, crop = paste(disc(14), np.array([0, 0, 112, 112], np.float32), (200, 200), 0.5)
+    assert crop.sum() == pytest.approx(np.pi * 28**2, rel=0.02)
+
+
+def test_duplicates_go_and_neighbours_stay():
+    given = windows(
+        [
+            (0.9, disc(20), 0, 0, 56, 56),
+            (0.8, disc(20), 2, 1, 58, 57),
+            (0.7, disc(20), 60, 0, 116, 56),
+        ]
+    )
+    assert suppress(given, SIZE, ProposalConfig()).tolist() == [0, 2]
+    everything = ProposalConfig(max_iou=1.0)
+    assert suppress(given, SIZE, everything).tolist() == [0, 1, 2]
+
+
+def test_a_whole_replaces_a_part_that_scores_little_more():
+    whole, part = disc(26), disc(9, (28, 14))
+    given = windows([(0.75, part, 0, 0, 56, 56), (0.7, whole, 0, 0, 56, 56)])
+    assert suppress(given, SIZE, ProposalConfig(whole_bonus=0.1)).tolist() == [1]
+    much_better = dataclasses.replace(given, scores=np.array([0.95, 0.6], np.float32))
+    assert suppress(much_better, SIZE, ProposalConfig(whole_bonus=0.1)).tolist() == [0, 1]
+
+
+def test_results_are_in_the_picture_s_own_pixels():
+    given = windows([(0.9, disc(14), 10, 20, 66, 76)])
+    found = propose(given, (192, 256), SIZE, ProposalConfig())
+    np.testing.assert_allclose(found.boxes, [[48, 68, 104, 124]], atol=1)
+    assert found.crops[0].sum() == pytest.approx(4 * np.pi * 14**2, rel=0.03)
+    assert found.appearance.shape == (1, 4)
+
+
+def test_nothing_found_is_normal():
+    empty = Windows(
+        np.zeros(0, np.float32),
+        np.zeros((0, SIDE, SIDE), np.float32),
+        np.zeros((0, 4), np.float32),
+        np.zeros((0, 4), np.float32),
+    )
+    found = propose(empty, SIZE, SIZE, ProposalConfig())
+    assert found.boxes.shape == (0, 4)
+    assert found.appearance.shape == (0, 4)
+
+
+def test_the_best_cells_are_chosen_in_order():
+    objectness = np.array([0.2, 0.0, 0.9, 0.5, 0.7], np.float32)
+    assert choose_cells(objectness, 0.3, 10).tolist() == [2, 4, 3]
+    assert choose_cells(objectness, 0.0, 2).tolist() == [2, 4]
+    assert choose_cells(objectness, 0.95, 10).tolist() == []

@@ -1,0 +1,120 @@
+"""Weights on disk and the two runtimes: what one computes, the other does."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from deepmask import checkpoint
+from deepmask.checkpoint import CheckpointError
+from deepmask.config import DeepMaskConfig
+from deepmask.deploy import DeployConfig, DeviceError, open_runtime
+from deepmask.network import DeepMask
+from deepmask.runtime import OpenVinoRuntime, TorchRuntime
+
+SIZE = (96, 128)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    network = DeepMask(DeepMaskConfig(channels=16, embedding=24))
+    with torch.no_grad():
+        network.score_tower.score.weight.normal_(std=1.0)
+        network.score_tower.score.bias.fill_(0.0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    checkpoint.save(path, network, {"images": "0"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(0).integers(0, 256, (100, 140, 3)).astype(np.uint8)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_weights_come_back_with_their_config(weights):
+    network = checkpoint.load(weights)
+    assert network.config == DeepMaskConfig(channels=16, embedding=24)
+    assert not network.training
+
+
+def test_damaged_weights_are_named(weights, tmp_path):
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"damaged.*cannot be read"):
+        checkpoint.load(damaged)
+    with pytest.raises(CheckpointError, match="no weights 'nothing'"):
+        open_runtime(DeployConfig(weights="nothing"))
+
+
+def test_openvino_says_what_torch_says(weights, image, cache):
+    openvino = OpenVinoRuntime(weights, threads=1)
+    openvino_f32 = OpenVinoRuntime(weights, threads=1, precision="f32")
+    reference = TorchRuntime(checkpoint.load(weights), torch.device("cpu"))
+    wanted = reference(image, SIZE, 0.3, 20)
+    assert len(wanted.scores) == 20
+    exact = openvino_f32(image, SIZE, 0.3, 20)
+    np.testing.assert_allclose(exact.windows, wanted.windows)
+    np.testing.assert_allclose(exact.scores, wanted.scores, atol=5e-3)
+    np.testing.assert_allclose(exact.masks, wanted.masks, atol=2e-2)
+    np.testing.assert_allclose(exact.appearance, wanted.appearance, atol=2e-2)
+    assert openvino(image, SIZE, 0.3, 20).masks.shape == wanted.masks.shape
+    assert len(openvino(image, SIZE, 1.0, 20).scores) == 0
+
+
+def test_a_second_start_converts_nothing_and_does_not_import_torch(weights, image, cache):
+    code = (
+        "import sys, json, numpy as np\n"
+        "from pathlib import Path\n"
+        "from deepmask.runtime import OpenVinoRuntime\n"
+        "runtime = OpenVinoRuntime(Path(sys.argv[1]), threads=1)\n"
+        f"windows = runtime(np.zeros((100, 140, 3), np.uint8), {SIZE}, 0.3, 20)\n"
+        "print(json.dumps(['torch' in sys.modules, len(windows.scores)]))\n"
+    )
+    answers = [
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", code, str(weights)],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.splitlines()[-1]
+        )
+        for _ in range(2)
+    ]
+    assert answers[0][0] is True
+    assert answers[1] == [False, answers[0][1]]
+
+
+def test_a_damaged_cache_is_made_anew(weights, image, cache):
+    before = OpenVinoRuntime(weights, threads=1)(image, SIZE, 0.3, 5)
+    for path in cache.rglob("*.bin"):
+        path.write_bytes(b"")
+    after = OpenVinoRuntime(weights, threads=1)(image, SIZE, 0.3, 5)
+    np.testing.assert_allclose(after.scores, before.scores, atol=1e-5)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("device", "words"), [("cuda", "finds no CUDA"), ("gpu", "unknown device 'gpu'")]
+)
+def test_a_device_that_is_not_there_is_named(weights, device, words):
+    with pytest.raises(DeviceError, match=words):
+        open_runtime(DeployConfig(weights=str(weights), device=device))
+
+
+@pytest.mark.gpu
+def test_cuda_says_what_the_cpu_says(weights, image):
+    reference = TorchRuntime(checkpoint.load(weights), torch.device("cpu"))
+    runtime = TorchRuntime(checkpoint.load(weights), torch.device("cuda:0"))
+    wanted, given = (r(image, SIZE, 0.3, 5) for r in (reference, runtime))
+    np.testing.assert_allclose(np.sort(given.scores), np.sort(wanted.scores), atol=2e-2)
