@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 MAX_READ_ERRORS = 100
 """So many unreadable places in a row, and a container counts as broken."""
 
+SEEK_MARGINS_S = (0.0, 5.0, 30.0)
+"""How far before the wanted time to seek, one after the other, until it lands early enough."""
+
 _MAX_RATE = 1000
 
 Picture = tuple[av.VideoFrame, int]
@@ -42,16 +45,21 @@ class Connection:
 
     def __init__(self, source: Input, config: SourceConfig) -> None:
         self._source = source
-        self._container = _open(source, config)
+        self._config = config
+        self._connect()
+
+    def _connect(self) -> None:
+        self._container = _open(self._source, self._config)
         try:
-            self.stream = _video_stream(source, self._container)
-            self.is_live = _is_live(source, config, self._container)
-            self._prepare_decoder(config)
+            self.stream = _video_stream(self._source, self._container)
+            self.is_live = _is_live(self._source, self._config, self._container)
+            self.duration_s = _duration_s(self.stream, self._container)
+            self._prepare_decoder()
             self._pictures: Iterator[Picture] = self._decode()
             self.first = self._first()
         except FFmpegError as error:
             self.close()
-            raise cannot_open(source, error) from None
+            raise cannot_open(self._source, error) from None
         except BaseException:
             self.close()
             raise
@@ -84,7 +92,7 @@ class Connection:
         base = self.stream.time_base
         if origin is None or not base:
             return
-        for margin_s in (0.0, 5.0, 30.0, time_s):
+        for margin_s in SEEK_MARGINS_S:
             wanted_s = origin + max(time_s - margin_s, 0.0)
             try:
                 self._container.seek(int(wanted_s / base), stream=self.stream)
@@ -93,8 +101,10 @@ class Connection:
             self._pictures = self._decode()
             landed = self._peek()
             landed_s = None if landed is None else self.stamp_s(landed)
-            if landed_s is None or landed_s <= origin + time_s:
+            if landed_s is not None and landed_s <= origin + time_s:
                 return
+        self.close()
+        self._connect()
 
     def close(self) -> None:
         """Close the container. Twice is once."""
@@ -108,19 +118,10 @@ class Connection:
                 return rate
         return None
 
-    @property
-    def duration_s(self) -> float | None:
-        """Length as the container claims it."""
-        if self.stream.duration and self.stream.time_base:
-            return float(self.stream.duration * self.stream.time_base)
-        if self._container.duration:
-            return self._container.duration / av.time_base
-        return None
-
-    def _prepare_decoder(self, config: SourceConfig) -> None:
+    def _prepare_decoder(self) -> None:
         # Frame threads are fastest, and hold back a frame each.
         self.stream.thread_type = "SLICE" if self.is_live else "AUTO"
-        self.stream.thread_count = config.decoder_threads or min(os.cpu_count() or 1, 4)
+        self.stream.thread_count = self._config.decoder_threads or min(os.cpu_count() or 1, 4)
 
     def _first(self) -> av.VideoFrame:
         picture = self._peek()
@@ -139,9 +140,9 @@ class Connection:
         return None
 
     def _decode(self) -> Iterator[Picture]:
-        """Give the pictures from here; a packet that is damaged or cannot be decoded is lost."""
+        """Give the pictures from here; a packet that cannot be decoded is lost."""
         lost = 0
-        expected: list[int] = []  # heap of pts: packets whose pictures have not come yet
+        expected = _Expected()
         broken: FFmpegError | None = None
         packets = self._packets()
         while True:
@@ -149,16 +150,16 @@ class Connection:
                 packet = next(packets, None)
             except FFmpegError as error:
                 broken, packet = error, None
-            if packet is not None and packet.pts is not None and not packet.is_discard:
-                heapq.heappush(expected, packet.pts)
+            if packet is not None:
+                expected.add(packet)
             try:
-                damaged = packet is not None and (packet.is_corrupt or packet.size == 0)
-                pictures = [] if damaged else self.stream.decode(packet)
+                empty = packet is not None and packet.size == 0  # would end the decoder
+                pictures = [] if empty else self.stream.decode(packet)
             except FFmpegError:
                 lost += packet is not None and packet.pts is None
                 pictures = []
             for picture in pictures:
-                yield picture, lost + _passed_over(expected, picture.pts)
+                yield picture, lost + expected.passed_over(picture)
                 lost = 0
             if packet is None:
                 break
@@ -166,13 +167,22 @@ class Connection:
             raise broken
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
-        """Give the packets of the stream, going on behind places that cannot be read."""
+        """Give the packets of the stream, going on behind places that cannot be read.
+
+        A last packet that is cut off is left out: what it does to the decoder costs whole ones.
+        """
         errors = 0
+        held: Packet[VideoStream] | None = None
         while True:
             try:
                 for packet in self._container.demux(self.stream):
-                    if packet.size or packet.pts is not None:  # else it only marks the end
-                        errors = 0
+                    if packet.size == 0 and packet.pts is None:  # only marks the end
+                        continue
+                    errors = 0
+                    if held is not None:
+                        yield held
+                    held = packet if packet.is_corrupt else None
+                    if held is None:
                         yield packet
                 return
             except InvalidDataError:
@@ -181,12 +191,35 @@ class Connection:
                     raise
 
 
-def _passed_over(expected: list[int], pts: int | None) -> int:
-    """Drop what is due by `pts` from the heap; returns how many of it never came."""
-    count = 0
-    while expected and pts is not None and expected[0] <= pts:
-        count += heapq.heappop(expected) != pts
-    return count
+class _Expected:
+    """Packets whose pictures have not come out of the decoder yet, by their timestamps.
+
+    Pictures come in the order of their timestamps, however many the decoder holds back. So what
+    is due before one that comes, and did not come, is lost.
+    """
+
+    def __init__(self) -> None:
+        self._stamps: list[int] = []  # a heap
+        self._last_dts: int | None = None
+
+    def add(self, packet: Packet[VideoStream]) -> None:
+        """Note a packet that goes to the decoder."""
+        if packet.dts is not None:
+            if self._last_dts is not None and packet.dts < self._last_dts:
+                self._stamps.clear()  # timestamps start anew: these tell nothing of the old ones
+            self._last_dts = packet.dts
+        if packet.pts is not None and not packet.is_discard:
+            heapq.heappush(self._stamps, packet.pts)
+
+    def passed_over(self, picture: av.VideoFrame) -> int:
+        """Return how many were due before a picture that came; they are noted no more."""
+        pts = picture.pts
+        if pts is None or pts not in self._stamps:
+            return 0
+        count = 0
+        while self._stamps and self._stamps[0] <= pts:
+            count += heapq.heappop(self._stamps) < pts
+        return count
 
 
 def _open(source: Input, config: SourceConfig) -> InputContainer:
@@ -215,7 +248,7 @@ def _video_stream(source: Input, container: InputContainer) -> VideoStream:
     chosen = next((stream for stream in streams if stream is best), None) or next(
         iter(streams), None
     )
-    if chosen is None:
+    if chosen is None or container.format.name == "tty":  # which shows any text as a film
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         raise SourceError(
             f"cannot read {source.kind.value} {source.label!r}: it holds no video, only {kinds}"
@@ -226,6 +259,13 @@ def _video_stream(source: Input, container: InputContainer) -> VideoStream:
             "this build of FFmpeg has no decoder for its video"
         )
     return chosen
+
+
+def _duration_s(stream: VideoStream, container: InputContainer) -> float | None:
+    """Return the length as the container claims it."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
 
 
 def _is_live(source: Input, config: SourceConfig, container: InputContainer) -> bool:

@@ -33,8 +33,11 @@ _TINY_S = 1e-6
 class Images(Protocol):
     """Images that are known beforehand, each with its time."""
 
-    times_s: Sequence[float]
-    duration_s: float
+    @property
+    def times_s(self) -> Sequence[float]: ...
+
+    @property
+    def duration_s(self) -> float: ...
 
     def read(self, position: int) -> Image | None:
         """Return an image, upright `(H, W, 3)` RGB; None if it cannot be read."""

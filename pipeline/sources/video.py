@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 8.0
 
+EARLY_S = 2.0
+"""A file whose pictures end so long before the time it claims gets a warning."""
+
 _UNKNOWN_RATE = 25.0
 _TINY_S = 1e-6  # timestamps are compared a little below their value: they are rounded
 
@@ -97,16 +100,34 @@ class VideoSource:
                 break
             if time_s < start_s:
                 continue
-            lost += lost_now
+            lost += lost_now if index or self._config.start_s == 0 else 0  # not what was skipped
             image = fit(self._converter(picture), self.info.width, self.info.height)
             if pace is not None:
                 captured_s = pace.wait(time_s)
             yield Frame(index, time_s, image, captured_s, lost)
             index, lost = index + 1, 0
+        else:
+            self._warn_of_early_end()
         if index == 0 and not self._closing.is_set():
             raise SourceError(
                 f"{self._source.kind.value} {self._source.label!r} has no frame in the part asked "
                 f"for; it ends at {self._clock.last_s:.2f} s, start_s is {self._config.start_s:g}"
+            )
+
+    def _warn_of_early_end(self) -> None:
+        claimed_s, end_s = self._connection.duration_s, self._clock.last_s
+        if (
+            self._source.kind is Kind.FILE
+            and not self._closing.is_set()
+            and claimed_s
+            and claimed_s - end_s > EARLY_S
+        ):
+            log.warning(
+                "%s shows its last picture at %.1f s though it says it lasts %.1f s: it is cut off "
+                "or damaged",
+                self._source.label,
+                end_s,
+                claimed_s,
             )
 
     def _pictures(self) -> Iterator[Picture]:
@@ -147,8 +168,8 @@ class VideoSource:
         self._connection.close()
         lost_at = time.perf_counter()
         retry_s = FIRST_RETRY_S
-        while time.perf_counter() - lost_at < limit_s:
-            if self._closing.wait(retry_s * random.uniform(0.5, 1.0)):
+        while (left_s := lost_at + limit_s - time.perf_counter()) > 0:
+            if self._closing.wait(min(retry_s * random.uniform(0.5, 1.0), left_s)):
                 return None
             retry_s = min(2 * retry_s, LONGEST_RETRY_S)
             try:
