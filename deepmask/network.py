@@ -359,8 +359,10 @@ def _sample(detail: Tensor, windows: Tensor, side: int) -> Tensor:
     x1, y1, x2, y2 = windows.unsqueeze(3).unbind(2)
     x = ((x1 + (x2 - x1) * steps) * (2 / width) - 1).unsqueeze(2).expand(-1, -1, side, -1)
     y = ((y1 + (y2 - y1) * steps) * (2 / height) - 1).unsqueeze(3).expand(-1, -1, -1, side)
-    grid = torch.stack([x, y], -1).reshape(batch, -1, side, 2).to(detail.dtype)
-    sampled = F.grid_sample(detail, grid, mode="bilinear", align_corners=False)
+    # In float32 also where the network is not: half precision would move places by pixels.
+    grid = torch.stack([x, y], -1).reshape(batch, -1, side, 2)
+    sampled = F.grid_sample(detail.float(), grid, mode="bilinear", align_corners=False)
+    sampled = sampled.to(detail.dtype)
     return sampled.view(batch, -1, count, side, side).transpose(1, 2).flatten(0, 1)
 
 

@@ -8,6 +8,7 @@ docs/training.md). The output holds `weights.safetensors` (the averaged weights,
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import logging
 import sys
@@ -46,14 +47,10 @@ def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
 
 def validate(network: DeepMask, photographs: Sequence[Photograph]) -> dict[str, float]:
     """Average recall of masks and boxes at 640 px on a fixed part of the validation set."""
-    device = next(network.parameters()).device
-    half = device.type == "cuda"
-    runtime = TorchRuntime(network, device)
+    runtime = TorchRuntime(copy.deepcopy(network), next(network.parameters()).device)
     results = [
         row for rows in find_proposals(runtime, photographs, [640], EVERYTHING, 200) for row in rows
     ]
-    if half:
-        network.float()
     masks = average_recall(photographs, results, "segm")
     boxes = average_recall(photographs, results, "bbox")
     return {

@@ -47,6 +47,7 @@ class Trainer:
         self.elapsed_s = 0.0
         self.validated = 0.0
         self.sums: dict[str, float] = {}
+        self.summed = 0
 
     @property
     def progress(self) -> float:
@@ -166,10 +167,11 @@ class Trainer:
     def _log(self, values: dict[str, Tensor]) -> None:
         for key, value in values.items():
             self.sums[key] = self.sums.get(key, 0.0) + float(value.detach())
-        if self.steps % LOG_STEPS:
+        self.summed += 1
+        if self.summed < LOG_STEPS:
             return
-        means = {key: round(value / LOG_STEPS, 5) for key, value in self.sums.items()}
-        self.sums = {}
+        means = {key: round(value / self.summed, 5) for key, value in self.sums.items()}
+        self.sums, self.summed = {}, 0
         self._record({"progress": round(self.progress, 4), "images": self.images, **means})
 
     def _validate(self) -> None:
