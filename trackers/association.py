@@ -1,7 +1,6 @@
 """Who is who: what pairing a tracklet with a detection gains, and the assignment that gains most.
 
-Only pairs that overlap are ever looked at. Element k of every argument belongs to pair k. A gain
-is positive; a pair that may not be matched is not listed.
+Only pairs that overlap are ever looked at. Element k of every argument belongs to pair k.
 """
 
 from __future__ import annotations
@@ -43,14 +42,6 @@ def blended_gain(boxes: Floats, masks: Floats, mask_weight: float) -> Floats:
     return boxes + mask_weight * (masks - boxes)
 
 
-def unseen_loss(unseen_s: Floats, weight: float) -> Floats:
-    """w (seconds since the object was seen): of two candidates the fresher one is likelier.
-
-    The cascade of DeepSORT (Wojke et al., ICIP 2017) in one assignment.
-    """
-    return weight * unseen_s
-
-
 def appearance_gain(a: NDArray[np.float32], b: NDArray[np.float32]) -> Floats:
     """`(N, M)` cosine of the angle between unit vectors `(N, C)` and `(M, C)` (DeepSORT)."""
     return (a @ b.T).astype(np.float64)
@@ -60,26 +51,25 @@ def assign(i: Indices, j: Indices, gain: Floats, shape: tuple[int, int]) -> tupl
     """The one-to-one choice of pairs with the largest total gain (Kuhn 1955).
 
     Args:
-        i: `(K,)` row of each allowed pair.
-        j: `(K,)` column of each allowed pair.
-        gain: `(K,)` what matching the pair is worth, positive.
+        i: `(K,)` row of each pair that may be matched.
+        j: `(K,)` column of each pair.
+        gain: `(K,)` what matching the pair is worth; a pair of gain 0 is not matched.
         shape: Numbers of rows and columns.
 
     Returns:
         Rows and columns of the chosen pairs.
     """
-    if len(i) == 0:
-        return i, j
     if shape[0] * shape[1] <= DENSE_CELLS:
         return _hungarian(i, j, gain, shape)
-    sure = _dominant(i, j, gain, shape)
+    sure = _dominant(i, j, gain, shape).nonzero()[0]
     taken_i, taken_j = np.zeros(shape[0], bool), np.zeros(shape[1], bool)
-    taken_i[i[sure]] = taken_j[j[sure]] = True
-    open_ = (~(taken_i.take(i) | taken_j.take(j))).nonzero()[0]
-    rows, row_of = np.unique(i.take(open_), return_inverse=True)
-    columns, column_of = np.unique(j.take(open_), return_inverse=True)
-    r, c = _hungarian(row_of, column_of, gain.take(open_), (len(rows), len(columns)))
-    return np.concatenate((i[sure], rows[r])), np.concatenate((j[sure], columns[c]))
+    sure_i, sure_j = i.take(sure), j.take(sure)
+    taken_i[sure_i] = taken_j[sure_j] = True
+    left = (~(taken_i.take(i) | taken_j.take(j))).nonzero()[0]
+    rows, row_of = _renumbered(i.take(left), shape[0])
+    columns, column_of = _renumbered(j.take(left), shape[1])
+    r, c = _hungarian(row_of, column_of, gain.take(left), (len(rows), len(columns)))
+    return np.concatenate((sure_i, rows.take(r))), np.concatenate((sure_j, columns.take(c)))
 
 
 def _hungarian(
@@ -96,21 +86,22 @@ def _hungarian(
 def _dominant(i: Indices, j: Indices, gain: Floats, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Pairs that belong to the best assignment whatever becomes of the others.
 
-    If (i, j) gains more than the best other pair of i and the best other pair of j together,
-    any assignment without it gains by exchanging those two for it. In crowds of a thousand this
-    leaves a few dozen pairs to the Hungarian method, and the result is the same.
+    If (i, j) gains more than all other pairs of i and all other pairs of j together, an
+    assignment without it gains by exchanging whatever i and j have there for it:
+
+        g > (sum of row - g) + (sum of column - g)
+
+    In crowds of a thousand this leaves a few dozen pairs to the Hungarian method, and the result
+    is the same.
     """
-    rest_i = _best_other(i, gain, shape[0])
-    rest_j = _best_other(j, gain, shape[1])
-    return gain > rest_i + rest_j
+    rows = np.bincount(i, gain, shape[0])
+    columns = np.bincount(j, gain, shape[1])
+    return 3.0 * gain > rows.take(i) + columns.take(j)
 
 
-def _best_other(group: Indices, gain: Floats, size: int) -> Floats:
-    """`(K,)` the largest gain among the other pairs of each pair's group, 0 for none."""
-    best, second = np.zeros(size), np.zeros(size)
-    np.maximum.at(best, group, gain)
-    top = gain == best.take(group)
-    np.maximum.at(second, group[~top], gain[~top])
-    tied = np.bincount(group[top], minlength=size) > 1
-    np.copyto(second, best, where=tied)
-    return np.where(top, second.take(group), best.take(group))
+def _renumbered(numbers: Indices, limit: int) -> tuple[Indices, Indices]:
+    """The distinct `numbers` below `limit`, sorted, and where each one stands among them."""
+    there = np.zeros(limit, bool)
+    there[numbers] = True
+    distinct = there.nonzero()[0]
+    return distinct, (there.cumsum() - 1).take(numbers)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-DENSE_PAIRS = 512
-"""Below this many pairs comparing all of them is cheaper than sorting for the sweep."""
+DENSE_PAIRS = 4096
+"""Up to this many pairs comparing all of them is cheaper than sorting for the sweep."""
 
 
 def to_centres(boxes: Floats) -> Floats:
@@ -58,42 +58,38 @@ def overlaps(a: Floats, b: Floats) -> tuple[Indices, Indices, Floats]:
         `(K,)` rows of `a`, `(K,)` rows of `b` and `(K, 2)` width and height of the intersection,
         for the K pairs that have one, ordered by the row of `a`.
     """
-    if len(a) == 0 or len(b) == 0:
-        none = np.zeros(0, np.intp)
-        return none, none, np.zeros((0, 2))
-    pairs = _meet_in_x_dense if len(a) * len(b) <= DENSE_PAIRS else _meet_in_x_sweep
-    i, j = pairs(a, b)
+    if len(a) * len(b) <= DENSE_PAIRS:
+        sides = np.minimum(a[:, None, 2:], b[:, 2:])
+        sides -= np.maximum(a[:, None, :2], b[:, :2])
+        i, j = (np.minimum(sides[:, :, 0], sides[:, :, 1]) > 0.0).nonzero()
+        return i, j, sides[i, j]
+    i, j = _meet(a, b)
     first, second = a.take(i, 0), b.take(j, 0)
     sides = np.minimum(first[:, 2:], second[:, 2:])
     sides -= np.maximum(first[:, :2], second[:, :2])
-    keep = (np.minimum(sides[:, 0], sides[:, 1]) > 0.0).nonzero()[0]
-    return i.take(keep), j.take(keep), sides.take(keep, 0)
+    return i, j, sides
 
 
-def _meet_in_x_dense(a: Floats, b: Floats) -> tuple[Indices, Indices]:
-    """Pairs whose x-ranges overlap, from all comparisons."""
-    meet = a[:, 0, None] < b[:, 2]
-    meet &= a[:, 2, None] > b[:, 0]
-    i, j = meet.nonzero()
-    return i, j
-
-
-def _meet_in_x_sweep(a: Floats, b: Floats) -> tuple[Indices, Indices]:
-    """Pairs whose x-ranges overlap (and a few more), by a sweep from left to right.
+def _meet(a: Floats, b: Floats) -> tuple[Indices, Indices]:
+    """Pairs that overlap, by a sweep from left to right.
 
     With `b` sorted by x1, the boxes that start before `a` ends are a prefix, and those before
-    the first whose running maximum of x2 passes the start of `a` end too early.
+    the first whose running maximum of x2 passes the start of `a` end too early. What is left is
+    few pairs, of which those apart in y, or in x after all, are dropped.
     """
+    ax1, ay1, ax2, ay2 = a.T.copy()
     order = b[:, 0].argsort(kind="stable")
-    starts = b[:, 0].take(order)
-    reach = np.maximum.accumulate(b[:, 2].take(order))
-    first = reach.searchsorted(a[:, 0], "right")
-    counts = starts.searchsorted(a[:, 2], "left") - first
+    bx1, by1, bx2, by2 = b.take(order, 0).T.copy()
+    first = np.maximum.accumulate(bx2).searchsorted(ax1, "right")
+    counts = bx1.searchsorted(ax2, "left") - first
     np.maximum(counts, 0, out=counts)
     i = np.arange(len(a)).repeat(counts)
-    shift = first + counts - counts.cumsum()
-    j = order.take(np.arange(len(i)) + shift.take(i))
-    return i, j
+    j = np.arange(len(i)) + (first + counts - counts.cumsum()).repeat(counts)
+    meet = ay1.take(i) < by2.take(j)
+    meet &= by1.take(j) < ay2.take(i)
+    meet &= ax1.take(i) < bx2.take(j)
+    keep = meet.nonzero()[0]
+    return i.take(keep), order.take(j.take(keep))
 
 
 def iou(a: Floats, b: Floats) -> Floats:

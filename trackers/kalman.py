@@ -24,7 +24,8 @@ cancels in the gain, and the covariance is kept in units of size^2:
     P = [Ppp_c, Ppp_s, Ppv_c, Ppv_s, Pvv_c, Pvv_s]        c: cx and cy, s: w and h
 
 cx and cy share theirs, and so do w and h. With F and Q above, P' = F P F^T + Q is linear in
-these six numbers, so one step for N objects is one `(N, 8) @ (8, 8)` and one `(N, 6) @ (6, 6)`.
+these six numbers. State and covariance stand side by side in a row of 14 numbers, a *filter*, and
+a step of N filters is one product `(N, 14) @ (14, 14)`.
 """
 
 from __future__ import annotations
@@ -66,64 +67,57 @@ class MotionConfig:
 
 
 class KalmanModel:
-    """The filter's matrices for a `MotionConfig`. Holds no state of any object."""
+    """The filters' matrices for a `MotionConfig`. Holds no state of any object."""
 
     def __init__(self, config: MotionConfig) -> None:
         self.config = config
         self._measurement = np.array([config.centre_noise**2, config.size_noise**2])
-        self._step_s = -1.0
-        self._matrices: tuple[Floats, Floats, Floats] = (np.eye(8), np.eye(6), np.zeros(6))
+        self._step_s = 0.0
+        self._transition, self._noise = np.eye(14), np.zeros(14)
 
-    def start(self, measured: Floats) -> tuple[Floats, Floats]:
-        """States `(N, 8)` at rest and covariances `(N, 6)` of objects first seen.
+    def start(self, measured: Floats) -> Floats:
+        """`(N, 14)` filters of objects first seen, at rest.
 
         Args:
             measured: `(N, 4)` cx, cy, w, h in pixels.
         """
-        speed = self.config.first_speed**2
-        states = np.concatenate((measured, np.zeros_like(measured)), axis=1)
-        first = np.array([*self._measurement, 0.0, 0.0, speed, speed])
-        return states, np.tile(first, (len(measured), 1))
+        filters = np.zeros((len(measured), 14))
+        filters[:, :4] = measured
+        filters[:, 8:10] = self._measurement
+        filters[:, 12:] = self.config.first_speed**2
+        return filters
 
-    def predict(self, states: Floats, covariances: Floats, dt_s: float) -> tuple[Floats, Floats]:
-        """States `(N, 8)` and covariances `(N, 6)` as they are expected `dt_s` seconds later."""
-        transition, spread, noise = self._for_step(dt_s)
-        ahead = states @ transition
-        np.maximum(ahead[:, 2:4], MIN_SIDE_PX, out=ahead[:, 2:4])
-        return ahead, covariances @ spread + noise
-
-    def correct(
-        self, states: Floats, covariances: Floats, measured: Floats
-    ) -> tuple[Floats, Floats]:
-        """States and covariances after a measurement of each object.
-
-        Args:
-            states: `(N, 8)`.
-            covariances: `(N, 6)`.
-            measured: `(N, 4)` cx, cy, w, h in pixels.
-        """
-        n = len(states)
-        P = covariances.reshape(n, 3, 2)  # (pp, pv, vv) of centre and of size
-        S = P[:, 0] + self._measurement
-        K = P[:, :2] / S[:, None]  # gain of position and of velocity
-        y = (measured - states[:, :4]).reshape(n, 1, 2, 2)
-        x = states.reshape(n, 2, 2, 2) + K[..., None] * y
-        # P' = P - K H P, entry by entry: (1 - Kp) Ppp, (1 - Kp) Ppv, Pvv - Kv Ppv
-        P_new = np.empty_like(P)
-        np.multiply(P[:, :2], (1.0 - K[:, 0])[:, None], out=P_new[:, :2])
-        np.subtract(P[:, 2], K[:, 1] * P[:, 1], out=P_new[:, 2])
-        return x.reshape(n, 8), P_new.reshape(n, 6)
-
-    def _for_step(self, dt_s: float) -> tuple[Floats, Floats, Floats]:
-        """Transposed F of the state, its counterpart for P, and Q; built anew when dt changes."""
+    def predict(self, filters: Floats, dt_s: float) -> None:
+        """Move `(N, 14)` filters in place to what is expected `dt_s` seconds later."""
         if dt_s != self._step_s:
-            self._matrices = self._build(dt_s)
+            self._transition, self._noise = self._build(dt_s)
             self._step_s = dt_s
-        return self._matrices
+        ahead = filters @ self._transition
+        ahead += self._noise
+        np.maximum(ahead[:, 2:4], MIN_SIDE_PX, out=ahead[:, 2:4])
+        filters[:] = ahead
 
-    def _build(self, dt: float) -> tuple[Floats, Floats, Floats]:
+    def correct(self, filters: Floats, measured: Floats) -> None:
+        """Correct `(N, 14)` filters in place by a measurement of each object.
+
+        Args:
+            filters: Rows of one array; a view that numpy can split without a copy.
+            measured: `(N, 4)` cx, cy, w, h in pixels.
+        """
+        n = len(filters)
+        x = filters[:, :8].reshape(n, 2, 2, 2)  # position and velocity of centre and of size
+        P = filters[:, 8:].reshape(n, 3, 2)  # (pp, pv, vv) of centre and of size
+        K = P[:, :2] / (P[:, 0] + self._measurement)[:, None]  # P H^T S^-1, S = H P H^T + R
+        y = measured.reshape(n, 2, 2) - x[:, 0]
+        x += K[..., None] * y[:, None]
+        # P' = P - K H P, entry by entry: Pvv - Kv Ppv, (1 - Kp) Ppp, (1 - Kp) Ppv
+        P[:, 2] -= K[:, 1] * P[:, 1]
+        P[:, :2] *= 1.0 - K[:, :1]
+
+    def _build(self, dt: float) -> tuple[Floats, Floats]:
+        """The matrix that a row of 14 is multiplied by, and the noise that is added."""
         config = self.config
-        F, A, q = np.eye(8), np.zeros((6, 6)), np.zeros(6)
+        T, q = np.eye(14), np.zeros(14)
         kinds = (
             (config.centre_decay_s, config.centre_drift, (0, 1)),
             (config.size_decay_s, config.size_drift, (2, 3)),
@@ -131,14 +125,13 @@ class KalmanModel:
         for kind, (decay_s, density, coordinates) in enumerate(kinds):
             r, d = _reach(dt, decay_s)
             for p in coordinates:
-                F[p + 4, p], F[p + 4, p + 4] = r, d
-            pp, pv, vv = kind, kind + 2, kind + 4
-            A[pp, pp] = 1.0  # Ppp' = Ppp + 2 r Ppv + r^2 Pvv
-            A[pv, pp], A[vv, pp] = 2 * r, r * r
-            A[pv, pv], A[vv, pv] = d, d * r  # Ppv' = d (Ppv + r Pvv)
-            A[vv, vv] = d * d  # Pvv' = d^2 Pvv
+                T[p + 4, p], T[p + 4, p + 4] = r, d
+            pp, pv, vv = 8 + kind, 10 + kind, 12 + kind
+            T[pv, pp], T[vv, pp] = 2 * r, r * r  # Ppp' = Ppp + 2 r Ppv + r^2 Pvv
+            T[pv, pv], T[vv, pv] = d, d * r  # Ppv' = d (Ppv + r Pvv)
+            T[vv, vv] = d * d  # Pvv' = d^2 Pvv
             q[[pp, pv, vv]] = density * np.array([dt**3 / 3, dt**2 / 2, dt])
-        return F, A, q
+        return T, q
 
 
 def _reach(dt_s: float, decay_s: float) -> tuple[float, float]:

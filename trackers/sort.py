@@ -26,14 +26,14 @@ from trackers.tracklets import (
     BORN_S,
     BOX,
     COLUMNS,
-    COVARIANCE,
     EVIDENCE,
+    FILTER,
     HITS,
     ID,
+    MEASURED,
     REDUNDANT,
     SCORE,
     SEEN_S,
-    STATE,
     Tracklets,
 )
 from trackers.tracks import Tracks
@@ -146,6 +146,7 @@ class SortTracker:
         self._table = Tracklets()
         self._started_s = self._before_s = self._now_s = -math.inf
         self._size: tuple[int, int] | None = None
+        self._tentative = 0
 
     def update(self, detections: Detections, time_s: float) -> Tracks:
         """What is there at `time_s`, given what the detector saw.
@@ -158,7 +159,7 @@ class SortTracker:
             ValueError: A box is not finite or has no area, a score lies outside [0, 1], time
                 does not go forward, or masks or features come and go within a stream.
         """
-        seen = _Seen(detections)
+        seen = _Seen(detections, time_s)
         self._check_kind(detections)
         self._advance(time_s)
         self._bury()
@@ -174,34 +175,43 @@ class SortTracker:
         """Match tracklets and detections, the surest first."""
         table, config = self._table, self.config
         matches = Matches(len(table), len(seen))
-        rows = table.rows
-        i, j, sides = boxlib.overlaps(boxlib.to_corners(rows[:, :4]), seen.boxes)
+        i, j, sides = boxlib.overlaps(boxlib.to_corners(table.rows[:, :4]), seen.boxes)
         if len(i):
-            shared, areas = sides[:, 0] * sides[:, 1], rows[:, 2] * rows[:, 3]
-            gain = association.overlap_gain(shared, areas.take(i), seen.areas.take(j))
-            if seen.masks is not None and config.mask_weight:
-                gain = association.blended_gain(
-                    gain, self._mask_iou(i, j, seen), config.mask_weight
-                )
-            turn = PASSES[self._kinds().take(i), seen.kinds(config).take(j)]
-            fits = (gain > self._min_overlap.take(turn)).nonzero()[0]
-            i, j, turn, gain = i.take(fits), j.take(fits), turn.take(fits), gain.take(fits)
-            heights = rows[:, 3].take(i), seen.centres[:, 3].take(j)
-            gain += config.height_weight * association.overlap_gain(
-                sides[:, 1].take(fits), *heights
-            )
-            # 1. Strong detections, with every confirmed object, seen a moment ago or lost.
-            # 2. Weak detections prolong what was seen in the last frame.
-            # 3. Tentative tracklets get the strong detections that are left.
-            for number in (STRONG, WEAK, TENTATIVE):
-                k = ((turn == number) & matches.free(i, j)).nonzero()[0]
-                if len(k):
-                    pairs = i.take(k), j.take(k)
-                    matches.add(*association.assign(*pairs, gain.take(k), matches.shape))
+            overlap, gain = self._gain(i, j, sides, seen)
+            if self._is_plain(seen):
+                gain *= overlap > config.min_overlap
+                matches.add(*association.assign(i, j, gain, matches.shape))
+            else:
+                turn = PASSES[self._kinds().take(i), seen.kinds(config).take(j)]
+                gain *= overlap > self._min_overlap.take(turn)
+                # 1. Strong detections, with every confirmed object, seen a moment ago or lost.
+                # 2. Weak detections prolong what was seen in the last frame.
+                # 3. Tentative tracklets get the strong detections that are left.
+                for number in (STRONG, WEAK, TENTATIVE):
+                    k = ((turn == number) & matches.free(i, j)).nonzero()[0]
+                    pairs = i.take(k), j.take(k), gain.take(k)
+                    matches.add(*association.assign(*pairs, matches.shape))
         # 4. Who fits nowhere may be somebody who was lost long ago, by appearance.
         if seen.features is not None and table.features is not None:
             self._recognise(seen, matches)
         return matches
+
+    def _is_plain(self, seen: _Seen) -> bool:
+        """Whether all pairs belong to pass 1, as in most frames."""
+        strong = seen.lowest_score >= self.config.strong_score
+        return strong and self._tentative == 0 and seen.features is None
+
+    def _gain(self, i: Indices, j: Indices, sides: Floats, seen: _Seen) -> tuple[Floats, Floats]:
+        """`(K,)` overlap of each pair and `(K,)` what matching it is worth."""
+        width, height = self._table.rows[:, 2], self._table.rows[:, 3]
+        shared, areas = sides[:, 0] * sides[:, 1], width * height
+        overlap = association.overlap_gain(shared, areas.take(i), seen.areas.take(j))
+        if seen.masks is not None and self.config.mask_weight:
+            masks = self._mask_iou(i, j, seen)
+            overlap = association.blended_gain(overlap, masks, self.config.mask_weight)
+        heights = height.take(i), seen.centres[:, 3].take(j)
+        tall = association.overlap_gain(sides[:, 1], *heights)
+        return overlap, overlap + self.config.height_weight * tall
 
     def _mask_iou(self, i: Indices, j: Indices, seen: _Seen) -> Floats:
         """`(K,)` IoU of the last masks, moved with the prediction, and the masks seen now."""
@@ -232,8 +242,7 @@ class SortTracker:
         i, j = association.assign(i, j, gain[i, j], gain.shape)
         matches.add(t.take(i), d.take(j))
         # The motion of long ago says nothing about the object that came back.
-        fresh = self._model.start(seen.centres.take(d.take(j), 0))
-        table.rows[t.take(i), STATE], table.rows[t.take(i), COVARIANCE] = fresh
+        table.rows[t.take(i), FILTER] = self._model.start(seen.centres.take(d.take(j), 0))
 
     def _correct(self, seen: _Seen, matches: Matches) -> None:
         """Feed each matched detection to its tracklet."""
@@ -242,18 +251,10 @@ class SortTracker:
             return
         d = matches.partner.take(t)
         table = self._table
-        rows = table.correct(
-            t,
-            self._model,
-            seen.boxes.take(d, 0),
-            seen.centres.take(d, 0),
-            seen.scores.take(d),
-            self._now_s,
-        )
+        table.correct(t, self._model, seen.measured.take(d, 0), seen.centres.take(d, 0))
         if seen.masks is not None:
-            rows[:, AREA] = seen.mask_areas.take(d)
+            table.rows[t, AREA] = seen.mask_areas.take(d)
             table.see(t, seen.masks, d)
-        table.rows[t] = rows
         if seen.features is not None:
             table.recognise(t, seen.features.take(d, 0))
 
@@ -263,34 +264,39 @@ class SortTracker:
         Who was seen in the frame before is alive whatever the step: a stream may pause.
         """
         table, config = self._table, self.config
-        missed = table.seen_s < self._before_s
-        if not missed.any():
+        longest_s = self._now_s - table.seen_s.min(initial=math.inf)
+        if self._tentative == 0 and longest_s <= config.lost_s:
             return
         memory_s = config.lost_s
         if table.features is not None:
             memory_s = max(memory_s, config.reentry_s)
         patience_s = np.where(table.ids > 0.0, memory_s, config.tentative_gap_s)
-        alive = ~missed | (self._now_s - table.seen_s <= patience_s)
+        alive = self._now_s - table.seen_s <= patience_s
+        alive |= table.seen_s == self._before_s
         if not alive.all():
             table.keep(alive.nonzero()[0])
 
     def _give_birth(self, seen: _Seen, matches: Matches) -> None:
         """Start a tracklet for each detection that is good enough and nobody's."""
-        new = ((matches.owner < 0) & (seen.scores >= self.config.birth_score)).nonzero()[0]
+        new = (matches.owner < 0).nonzero()[0]
+        new = new[seen.scores.take(new) >= self.config.birth_score]
+        if len(new) == 0:
+            return
         held = (matches.owner >= 0).nonzero()[0]
-        if len(new) and len(held):
+        if len(held):
             new = new[~self._doubled(seen, new, held)]
         if len(new) == 0:
             return
         rows = np.zeros((len(new), COLUMNS))
-        rows[:, STATE], rows[:, COVARIANCE] = self._model.start(seen.centres.take(new, 0))
-        rows[:, BOX] = seen.boxes.take(new, 0)
-        rows[:, SCORE] = rows[:, EVIDENCE] = seen.scores.take(new)
-        rows[:, BORN_S] = rows[:, SEEN_S] = self._now_s
+        rows[:, FILTER] = self._model.start(seen.centres.take(new, 0))
+        rows[:, MEASURED] = seen.measured.take(new, 0)
+        rows[:, EVIDENCE] = rows[:, SCORE]
+        rows[:, BORN_S] = self._now_s
         rows[:, HITS] = 1.0
         if seen.masks is not None:
             rows[:, AREA] = seen.mask_areas.take(new)
         self._table.add(rows, seen.masks, seen.features, new)
+        self._tentative += len(new)
 
     def _doubled(self, seen: _Seen, new: Indices, held: Indices) -> NDArray[np.bool_]:
         """Which of the detections `new` lie on one of `held`, by masks if there are any."""
@@ -317,10 +323,10 @@ class SortTracker:
 
     def _confirm(self) -> None:
         """Give an identity to tentative tracklets that have been seen enough."""
+        if self._tentative == 0:
+            return
         rows, config = self._table.rows, self.config
         waiting = (rows[:, ID] == 0.0).nonzero()[0]
-        if len(waiting) == 0:
-            return
         part = rows.take(waiting, 0)
         ready = (part[:, HITS] >= config.confirm_hits) & (
             part[:, EVIDENCE] >= config.confirm_evidence
@@ -330,29 +336,31 @@ class SortTracker:
         chosen = waiting[ready]
         first = self._last_id + 1
         self._last_id += len(chosen)
+        self._tentative = len(waiting) - len(chosen)
         rows[chosen, ID] = np.arange(first, first + len(chosen))
 
     def _report(self) -> Tracks:
         """Confirmed objects seen now or a moment ago, ordered by identity."""
         table = self._table
         recent = self._now_s - table.seen_s <= self.config.coast_s
-        recent &= table.ids > 0.0
+        if self._tentative:
+            recent &= table.ids > 0.0
         if table.crops:
             recent &= table.rows[:, REDUNDANT] <= self.config.parts.hidden_share
         index = recent.nonzero()[0]
         index = index.take(table.ids.take(index).argsort())
         rows = table.rows.take(index, 0)
         coasting = rows[:, SEEN_S] < self._now_s
-        boxes = rows[:, BOX].astype(np.float32)
         ghosts = coasting.nonzero()[0]
         if len(ghosts):
-            boxes[ghosts] = boxlib.to_corners(rows[ghosts, :4])
+            rows[ghosts, BOX] = boxlib.to_corners(rows[ghosts, :4])
+        short = rows.astype(np.float32)
         return Tracks(
             ids=rows[:, ID].astype(np.int64),
-            boxes=boxes,
-            scores=rows[:, SCORE].astype(np.float32),
+            boxes=short[:, BOX],
+            scores=short[:, SCORE],
             coasting=coasting,
-            velocities=rows[:, 4:6].astype(np.float32),
+            velocities=short[:, 4:6],
             ages_s=(self._now_s - rows[:, BORN_S]).astype(np.float32),
             masks=None if self._size is None else self._masks_now(self._size, index, ghosts),
         )
@@ -396,9 +404,10 @@ class Matches:
 
     def __init__(self, tracklets: int, detections: int) -> None:
         self.shape = (tracklets, detections)
-        self.partner: Indices = np.full(tracklets, -1)
+        nobody = np.full(tracklets + detections, -1)
+        self.partner: Indices = nobody[:tracklets]
         """`(N,)` detection of each tracklet, -1 for none."""
-        self.owner: Indices = np.full(detections, -1)
+        self.owner: Indices = nobody[tracklets:]
         """`(M,)` tracklet of each detection, -1 for none."""
 
     def free(self, i: Indices, j: Indices) -> NDArray[np.bool_]:
@@ -414,14 +423,17 @@ class Matches:
 class _Seen:
     """The detections of one frame, checked and in float64, with what is computed only once."""
 
-    def __init__(self, detections: Detections) -> None:
-        self.boxes: Floats = detections.boxes.astype(np.float64)
-        self.scores: Floats = detections.scores.astype(np.float64)
-        _check(self.boxes, self.scores)
-        self.masks = detections.masks
-        self.features = detections.features
+    def __init__(self, detections: Detections, time_s: float) -> None:
+        self.measured: Floats = np.empty((len(detections), 6))
+        """`(M, 6)` box, score and time: the columns `MEASURED` of the table."""
+        self.measured[:, :4] = detections.boxes
+        self.measured[:, 4] = detections.scores
+        self.measured[:, 5] = time_s
+        self.boxes, self.scores = self.measured[:, :4], self.measured[:, 4]
+        self.lowest_score = _check(self.boxes, self.scores)
         self.centres = boxlib.to_centres(self.boxes)
         self.areas = self.centres[:, 2] * self.centres[:, 3]
+        self.masks, self.features = detections.masks, detections.features
         self.mask_areas: Floats = np.zeros(0)
         if self.masks is not None:
             self.mask_areas = self.masks.areas().astype(np.float64)
@@ -436,15 +448,16 @@ class _Seen:
         return kinds
 
 
-def _check(boxes: Floats, scores: Floats) -> None:
-    """Name the first row that is not finite, has no area or a score outside [0, 1].
+def _check(boxes: Floats, scores: Floats) -> float:
+    """The lowest score, infinity if there is none.
 
     Raises:
-        ValueError: There is one.
+        ValueError: Names the first row that is not finite, has no area or a score outside [0, 1].
     """
-    fine = (boxes[:, 2:] > boxes[:, :2]).all() and np.isfinite(boxes).all()
-    if fine and ((scores >= 0.0) & (scores <= 1.0)).all():
-        return
+    lowest = float(scores.min(initial=math.inf))
+    fine = lowest >= 0.0 and scores.max(initial=0.0) <= 1.0 and np.isfinite(boxes).all()
+    if fine and (boxes[:, 2:] > boxes[:, :2]).all():
+        return lowest
     for row, (box, score) in enumerate(zip(boxes.tolist(), scores.tolist(), strict=True)):
         if not all(map(math.isfinite, box)):
             raise ValueError(f"Detections.boxes row {row} is not finite: {box}")
@@ -452,3 +465,4 @@ def _check(boxes: Floats, scores: Floats) -> None:
             raise ValueError(f"Detections.boxes row {row} has no area (x1, y1, x2, y2): {box}")
         if not 0.0 <= score <= 1.0:
             raise ValueError(f"Detections.scores row {row} is outside [0, 1]: {score}")
+    return lowest

@@ -16,15 +16,15 @@ from trackers.masks import Masks
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-STATE = slice(0, 8)
-"""cx, cy, w, h, vx, vy, vw, vh: see `trackers.kalman`."""
-COVARIANCE = slice(8, 14)
-"""Of centre and size, in units of size^2: see `trackers.kalman`."""
+FILTER = slice(0, 14)
+"""State cx, cy, w, h, vx, vy, vw, vh, and its covariance: see `trackers.kalman`."""
 BOX = slice(14, 18)
 """x1, y1, x2, y2 as last measured, pixels."""
-SCORE, BORN_S, SEEN_S, HITS, EVIDENCE, ID, REDUNDANT, AREA = range(18, 26)
-"""Last score; first and last time seen; times seen; sum of the scores; identity, 0 while
+SCORE, SEEN_S, HITS, EVIDENCE, BORN_S, ID, REDUNDANT, AREA = range(18, 26)
+"""Last score; last time seen; times seen; sum of the scores; first time seen; identity, 0 while
 tentative; share of the time that it was part or copy of another; pixels of the last mask."""
+MEASURED = slice(14, 20)
+"""What a sighting replaces: box, score and time."""
 COLUMNS = 26
 
 FEATURE_MEMORY = 0.9
@@ -62,35 +62,29 @@ class Tracklets:
         return self.rows[:, SEEN_S]
 
     def predict(self, model: KalmanModel, dt_s: float) -> None:
-        """Move every state to where it is expected `dt_s` seconds later."""
-        rows = self.rows
-        rows[:, STATE], rows[:, COVARIANCE] = model.predict(
-            rows[:, STATE], rows[:, COVARIANCE], dt_s
-        )
+        """Move every filter to where its object is expected `dt_s` seconds later."""
+        model.predict(self.rows[:, FILTER], dt_s)
 
     def correct(
-        self,
-        index: Indices,
-        model: KalmanModel,
-        boxes: Floats,
-        centres: Floats,
-        scores: Floats,
-        time_s: float,
-    ) -> Floats:
-        """Feed the rows at `index` what was measured; returns the new rows, not yet written."""
+        self, index: Indices, model: KalmanModel, measured: Floats, centres: Floats
+    ) -> None:
+        """Feed the rows at `index` what was measured.
+
+        Args:
+            index: `(K,)` rows.
+            model: Of the filters.
+            measured: `(K, 6)` box, score and time.
+            centres: `(K, 4)` the boxes as cx, cy, w, h.
+        """
         rows = self.rows.take(index, 0)
-        rows[:, STATE], rows[:, COVARIANCE] = model.correct(
-            rows[:, STATE], rows[:, COVARIANCE], centres
-        )
-        rows[:, BOX] = boxes
-        rows[:, SCORE] = scores
-        rows[:, SEEN_S] = time_s
+        model.correct(rows[:, FILTER], centres)
+        rows[:, MEASURED] = measured
         rows[:, HITS] += 1.0
-        rows[:, EVIDENCE] += scores
-        return rows
+        rows[:, EVIDENCE] += rows[:, SCORE]
+        self.rows[index] = rows
 
     def see(self, index: Indices, masks: Masks, theirs: Indices) -> None:
-        """The rows at `index` now have the masks `theirs`."""
+        """The rows at `index` now have the masks `theirs` of `masks`."""
         self.offsets[index] = masks.offsets.take(theirs, 0)
         for i, j in zip(index.tolist(), theirs.tolist(), strict=True):
             self.crops[i] = masks.crops[j]

@@ -50,9 +50,10 @@ def test_large_scenes_get_the_same_optimum(density, ties, seed):
     assert gain[rows, columns].sum() == pytest.approx(gain[direct].sum())
 
 
-def test_nothing_to_assign():
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (3, 4), (100, 100)])
+def test_nothing_to_assign(shape):
     none = np.zeros(0, np.intp)
-    rows, columns = assign(none, none, np.zeros(0), (3, 4))
+    rows, columns = assign(none, none, np.zeros(0), shape)
     assert len(rows) == len(columns) == 0
 
 
