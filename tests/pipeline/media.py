@@ -142,25 +142,3 @@ def combing(image: Image) -> float:
     """How much each line differs from the mean of its neighbours, in levels."""
     lines = image[..., 1].astype(float)
     return float(np.abs(lines[1:-1] - (lines[:-2] + lines[2:]) / 2).mean())
-
-
-STREAM_SERVER = """
-import sys, time
-from fractions import Fraction
-import av
-import numpy as np
-
-port, width, height, seconds = (int(word) for word in sys.argv[1:])
-with av.open(f"tcp://127.0.0.1:{port}?listen=1", "w", format="mpegts") as container:
-    stream = container.add_stream("mpeg2video", rate=25, options={"g": "5"})
-    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-    start = time.perf_counter()
-    for n in range(25 * seconds):
-        image = np.full((height, width, 3), 24 + 8 * (n % 26), np.uint8)
-        frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p")
-        frame.pts, frame.time_base = n, Fraction(1, 25)
-        container.mux(stream.encode(frame))
-        time.sleep(max(0.0, start + n / 25 - time.perf_counter()))
-    container.mux(stream.encode())
-"""
-"""Waits for one client at PORT and sends it MPEG-TS in real time: PORT WIDTH HEIGHT SECONDS."""
