@@ -200,9 +200,10 @@ def _build(into: type[Any], tree: Mapping[Any, Any], path: str, root: type[Any])
     except ConfigError:
         raise
     except (ValueError, TypeError) as error:
-        # Owners may name the setting with or without their own group before it.
-        named = not path or str(error).startswith(f"{path}.")
-        raise ConfigError(str(error) if named else f"{path}: {error}") from error
+        # Owners begin with the name of their field, and know no path to themselves.
+        owned = str(error).partition(" ")[0].rstrip(":") in fields
+        where = f"{path}." if path and owned else f"{path}: " if path else ""
+        raise ConfigError(f"{where}{error}") from error
 
 
 def _convert(hint: Any, value: Any, path: str, root: type[Any]) -> Any:

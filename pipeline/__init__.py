@@ -10,7 +10,7 @@ This room knows video, threads, drawing and files. It loads its parts when they 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ __all__ = ["track"]
 
 def track(
     source: str | Path, *, config: str | Path | None = None, **settings: Any
-) -> Iterator[tuple[Frame, Tracks]]:
+) -> Generator[tuple[Frame, Tracks], None, None]:
     """Frame after frame of `source` with the objects in it: what the sinks of a run get.
 
     Of a file every frame comes; of a live source the newest, whenever the caller is ready for

@@ -135,7 +135,8 @@ class Renderer:
         points = np.concatenate([moment[2] for moment in moments])
         order = np.argsort(ids, kind="stable")
         keys, starts = np.unique(ids[order], return_index=True)
-        return dict(zip(keys.tolist(), np.split(points[order], starts[1:]), strict=True))
+        # The part before the first start is empty.
+        return dict(zip(keys.tolist(), np.split(points[order], starts)[1:], strict=True))
 
 
 def _unit(height: int, width: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -132,11 +133,11 @@ class Writer:
 
     def write(self, result: Result) -> None:
         """Hand a result over; waits where too many wait already."""
-        try:
+        with contextlib.suppress(Closed):
             self._channel.put(result)
-        except Closed:
-            self.close()
-            raise
+            return
+        self.close()
+        raise Closed("this output was closed")
 
     def close(self) -> None:
         """Wait until all is written and the sink is closed."""

@@ -61,23 +61,21 @@ class OutputConfig:
                 near = difflib.get_close_matches(name, FORMATS, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(
-                    f"output.save: unknown format {name!r}{hint} (formats: {', '.join(FORMATS)})"
+                    f"save: unknown format {name!r}{hint} (formats: {', '.join(FORMATS)})"
                 )
             if target == "-" and name not in STREAMING:
                 raise ValueError(
-                    f"output.save: {name} cannot go to standard output, only "
+                    f"save: {name} cannot go to standard output, only "
                     f"{', '.join(sorted(STREAMING))} can"
                 )
         if [split(entry)[1] for entry in self.save or ()].count("-") > 1:
-            raise ValueError("output.save: only one output can go to standard output")
+            raise ValueError("save: only one output can go to standard output")
         if self.view not in VIEWS:
             near = difflib.get_close_matches(self.view, VIEWS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"output.view should be one of {', '.join(VIEWS)}, got {self.view!r}{hint}"
-            )
+            raise ValueError(f"view should be one of {', '.join(VIEWS)}, got {self.view!r}{hint}")
         if not 0 <= self.video_crf <= 51:
-            raise ValueError(f"output.video_crf should be in [0, 51], got {self.video_crf}")
+            raise ValueError(f"video_crf should be in [0, 51], got {self.video_crf}")
 
 
 def split(entry: str) -> tuple[str, str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 
 from pipeline.errors import SinkError
 from pipeline.sinks.base import FLUSH_S, Result
+from pipeline.sinks.wholefile import WholeFile
 from trackers.motchallenge import mot_lines, mots_lines
 
-_STDOUT = 1
 _MOST_BYTES = 1 << 16
 
 CSV_HEADER = "frame,time_s,id,state,score,x1,y1,x2,y2,vx,vy,age_s,area_px"
@@ -24,8 +23,8 @@ CSV_HEADER = "frame,time_s,id,state,score,x1,y1,x2,y2,vx,vy,age_s,area_px"
 class LinesSink:
     """Writes lines to a file or to standard output.
 
-    Lines go out whole, in one call of the system: whenever the program ends, however it ends, the
-    file ends with a complete line.
+    Lines go out whole: whenever the program ends, however it ends, the file ends with a complete
+    line.
 
     Args:
         target: the file, made anew; None for standard output.
@@ -48,10 +47,7 @@ class LinesSink:
         self._bytes = 0
         self._written_s = time.monotonic()
         try:
-            if target is None:
-                self._file = os.dup(_STDOUT)
-            else:
-                self._file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            self._file = WholeFile(target)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -69,8 +65,7 @@ class LinesSink:
         data = ("\n".join(self._waiting) + "\n").encode()
         self._waiting, self._bytes = [], 0
         try:
-            while data:
-                data = data[os.write(self._file, data) :]
+            self._file.write(data)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -78,7 +73,7 @@ class LinesSink:
         try:
             self.flush()
         finally:
-            os.close(self._file)
+            self._file.close()
 
     def _failed(self, error: OSError) -> SinkError:
         if isinstance(error, BrokenPipeError):

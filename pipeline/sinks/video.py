@@ -18,6 +18,7 @@ from pipeline.errors import SinkError
 from pipeline.frames import VideoInfo
 from pipeline.sinks.base import Result, SinkContext
 from pipeline.sinks.config import OutputConfig
+from pipeline.sinks.wholefile import WholeFile
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,11 @@ _FRAGMENTED = {
     "frag_duration": "500000",
     "flush_packets": "1",
 }
+# Longer than a fragment, so that each comes in one piece. Memory that is not used costs nothing.
+_BUFFER_BYTES = 1 << 24
 _MP4 = frozenset({".mp4", ".m4v", ".mov"})
 _TIME_BASE = Fraction(1, 90000)
+_FINEST_MPEG4 = Fraction(1, 60000)
 _RATE = Fraction(25)
 
 # FFmpeg's numbers. What `cv2.COLOR_RGB2YUV_I420` makes is BT.601, limited range.
@@ -57,10 +61,12 @@ class VideoSink:
         if target is None:
             raise SinkError("video cannot go to standard output")
         self._path = target
+        self._is_mp4 = target.suffix.lower() in _MP4
         self._first_s: float | None = None
         self._pts = -1
         self._interval = Fraction(1) / (context.info.rate or _RATE)
-        self._container = self._try(lambda: _open(target, _FRAGMENTED))
+        self._file = self._try(lambda: WholeFile(target)) if self._is_mp4 else None
+        self._container = self._try(self._open)
         self._stream = self._try(lambda: _add_stream(self._container, context.info, context.output))
         self._time_base = self._stream.codec_context.time_base or _TIME_BASE
         # Writes the header: what cannot be written is known before the first frame.
@@ -81,14 +87,25 @@ class VideoSink:
         try:
             self._try(self._finish)
         finally:
-            self._try(self._container.close)
+            if self._file is not None:
+                self._file.close()
         if self._first_s is None:
             self._path.unlink(missing_ok=True)
-        elif self._path.suffix.lower() in _MP4:
+        elif self._is_mp4:
             self._index_first()
 
+    def _open(self) -> av.container.OutputContainer:
+        if self._file is None:
+            return av.open(str(self._path), "w")
+        return av.open(
+            self._file, "w", format="mp4", options=_FRAGMENTED, buffer_size=_BUFFER_BYTES
+        )
+
     def _finish(self) -> None:
-        self._container.mux(self._stream.encode(None))
+        try:
+            self._container.mux(self._stream.encode(None))
+        finally:
+            self._container.close()
 
     def _next_pts(self, time_s: float) -> int:
         """The frame's time, counted from the first frame, in units of the time base."""
@@ -131,27 +148,23 @@ def remux(source: Path, target: Path) -> None:
                 writer.mux(packet)
 
 
-def _open(path: Path, options: dict[str, str]) -> av.container.OutputContainer:
-    is_mp4 = path.suffix.lower() in _MP4
-    return av.open(str(path), "w", options=options if is_mp4 else {})
-
-
 def _add_stream(
     container: av.container.OutputContainer, info: VideoInfo, output: OutputConfig
 ) -> av.VideoStream:
     """The video stream: H.264, or MPEG-4 where this PyAV has no encoder for that."""
     options = {"preset": output.video_preset, "crf": str(output.video_crf), "bf": "0"}
-    rate = info.rate or _RATE
+    rate, time_base = info.rate or _RATE, info.time_base or _TIME_BASE
     if "libx264" in av.codecs_available:
         stream = container.add_stream("libx264", rate=rate, options=options)
     else:
         log.warning("this PyAV has no H.264 encoder: the video is MPEG-4, which browsers refuse")
-        stream = container.add_stream("mpeg4", rate=rate, options={"qscale": "3"})
+        stream = container.add_stream("mpeg4", rate=rate, options={"qmin": "2", "qmax": "5"})
+        time_base = max(time_base, _FINEST_MPEG4)
     codec = stream.codec_context
     codec.width, codec.height = info.width + info.width % 2, info.height + info.height % 2
     codec.pix_fmt = "yuv420p"
     codec.thread_count = 1  # A second thread costs half as much again for the same pictures.
-    codec.time_base = info.time_base or _TIME_BASE
+    codec.time_base = time_base
     codec.colorspace, codec.color_range = _BT601, _LIMITED
     for tag in ("color_primaries", "color_trc"):
         if info.colour.get(tag, 2) not in _UNSPECIFIED:

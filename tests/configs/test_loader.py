@@ -114,7 +114,7 @@ def test_override_is_read_as_the_type_of_its_field(override: str, field: str, va
         ("tracker=3", "'tracker' should be a group of settings (max_age_s, min_hits, motion)"),
         ("tracker.motion.order=frist", "should be one of first, second, got 'frist'; did you mean"),
         ("colour=green", "'colour' should be one of red, blue, got 'green'"),
-        ("tracker.max_age_s=-1", "tracker: max_age_s should be 0 or more, got -1.0"),
+        ("tracker.max_age_s=-1", "tracker.max_age_s should be 0 or more, got -1.0"),
         ("size=[1]", "'size' should be a list of 2, got list [1]"),
         ("size=[1, a]", "'size[1]' should be int, got str 'a'"),
         ("save", "a setting is given as path.to.key=value, got 'save'"),

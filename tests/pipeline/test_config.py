@@ -1,0 +1,37 @@
+"""The settings of a run, put together from those of its parts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+import configs
+from pipeline.config import PipelineConfig
+
+
+def test_defaults_are_complete():
+    assert configs.load(PipelineConfig) == PipelineConfig()
+
+
+@pytest.mark.parametrize("name", ["webcam", "file"])
+def test_presets_load_and_differ_from_the_defaults(name: str):
+    assert configs.load(PipelineConfig, name) != PipelineConfig()
+
+
+def test_settings_survive_being_written_and_read(tmp_path):
+    config = configs.load(
+        PipelineConfig, "webcam", ["output.save=video,jsonl:-", "source.options={rtbufsize: 1M}"]
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(configs.dump(config))
+    assert configs.load(PipelineConfig, path) == config
+
+
+def test_every_setting_is_documented():
+    """Each field of each group is followed by its own docstring, or shares the one after it."""
+    import inspect
+
+    for group in dataclasses.fields(PipelineConfig):
+        owner = type(getattr(PipelineConfig(), group.name))
+        assert inspect.getdoc(owner), owner

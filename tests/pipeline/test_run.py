@@ -1,0 +1,399 @@
+"""The whole run, with a scripted detector: outputs, stopping, breaking off, mistakes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import Any
+
+import av
+import pytest
+import yaml
+
+import configs
+import pipeline
+import pipeline.run
+from pipeline.errors import InferenceError, SourceBroken, SourceError
+from pipeline.frames import Frame, VideoInfo
+from pipeline.run import main
+from tests import scenes
+from tests.fakes import ScriptedDetector
+from trackers.motchallenge import read_mot, read_mots
+
+ALL = "video,jsonl,mot,mots,csv"
+
+
+@pytest.fixture
+def scripted(monkeypatch) -> Callable[..., ScriptedDetector]:
+    """Makes a scripted detector the one that a run opens."""
+
+    def install(**arguments: Any) -> ScriptedDetector:
+        detector = ScriptedDetector(**arguments)
+        monkeypatch.setattr("pipeline.run.open_detector", lambda config: detector)
+        monkeypatch.setattr("pipeline.detector.open_detector", lambda config: detector)
+        return detector
+
+    return install
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    """`scenes.parallel()` as a file: 320x240, 75 frames, 25 a second."""
+    return scenes.parallel().write_video(tmp_path_factory.mktemp("video") / "parallel.mp4")
+
+
+ENDLESS = "lavfi:testsrc2=size=320x240:rate=25"
+
+
+def decoded(path: Path) -> list[float]:
+    """Times of the frames of a video that can be decoded."""
+    with av.open(str(path)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text()
+    assert text == "" or text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# A whole run.
+
+
+def test_all_outputs_hold_every_frame(video, tmp_path, scripted, capsys):
+    detector = scripted()
+    code = main(["--source", str(video), "--output", str(tmp_path), "--save", ALL])
+    assert code == 0
+    assert detector.closed
+    lines = lines_of(tmp_path / "tracks.jsonl")
+    assert [line["frame"] for line in lines] == list(range(75))
+    times_s = decoded(tmp_path / "video.mp4")
+    assert times_s == pytest.approx([line["time_s"] for line in lines], abs=1e-3)
+    assert times_s == pytest.approx(decoded(video), abs=1e-3)
+    shown = {track["id"] for line in lines for track in line["tracks"]}
+    assert shown == {1, 2}
+    assert set(read_mot(tmp_path / "mot.txt")[:, 0]) == set(range(1, 76))
+    assert set(read_mots(tmp_path / "mots.txt")) == set(range(75))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["ended"] == "done"
+    assert [summary[f"frames_{what}"] for what in ("read", "inferred", "dropped", "written")] == [
+        75, 75, 0, 75,
+    ]  # fmt: skip
+    assert set(summary["stages_ms"]) == {"read", "infer", "track", "draw", "write"}
+    assert summary["tracks"] == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "75 frames read, 75 inferred, 0 dropped, 75 written; 2 tracks" in captured.err
+    assert str(tmp_path / "video.mp4") in captured.err
+
+
+def test_resolved_settings_lie_beside_the_outputs_and_repeat_the_run(video, tmp_path, scripted):
+    scripted()
+    arguments = ["--source", str(video), "--set", "tracker.lost_s=3", "--save", "mot"]
+    assert main([*arguments, "--output", str(tmp_path / "a"), "--duration", "1"]) == 0
+    written = tmp_path / "a" / "config.yaml"
+    assert yaml.safe_load(written.read_text())["tracker"]["lost_s"] == 3
+    scripted()
+    assert main(["--config", str(written), "--output", str(tmp_path / "b")]) == 0
+    assert (tmp_path / "a" / "mot.txt").read_text() == (tmp_path / "b" / "mot.txt").read_text()
+
+
+def test_part_of_a_file(video, tmp_path, scripted):
+    scripted()
+    arguments = ["--source", str(video), "--output", str(tmp_path), "--start", "1"]
+    assert main([*arguments, "--duration", "0.5"]) == 0
+    times_s = [line["time_s"] for line in lines_of(tmp_path / "tracks.jsonl")]
+    assert times_s == pytest.approx([1 + i / 25 for i in range(len(times_s))])
+    assert len(times_s) in (12, 13)
+    assert decoded(tmp_path / "video.mp4")[0] == 0
+
+
+def test_quiet_says_nothing(video, tmp_path, scripted, capfd):
+    scripted()
+    assert main(["--source", str(video), "--output", str(tmp_path), "--quiet"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_live_source_drops_what_nobody_waits_for(video, tmp_path, scripted):
+    scripted(before=lambda frame: time.sleep(0.1))
+    arguments = ["--source", str(video), "--output", str(tmp_path), "--save", ALL]
+    assert main([*arguments, "--set", "source.live=true", "--view", "none"]) == 0
+    lines = lines_of(tmp_path / "tracks.jsonl")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert sum(line["dropped_before"] for line in lines) == summary["frames_dropped"] > 0
+    assert summary["frames_inferred"] == summary["frames_written"] == len(lines) < 75
+    assert decoded(tmp_path / "video.mp4") == pytest.approx(
+        [line["time_s"] - lines[0]["time_s"] for line in lines], abs=1e-3
+    )
+
+
+def test_jsonl_on_standard_output_is_all_that_is_there(
+    video, scripted, capfd, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    scripted()
+    assert main(["--source", str(video), "--save", "jsonl:-", "--view", "none"]) == 0
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert len(lines) == 75
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_passwords_are_in_no_output(tmp_path, scripted, capsys):
+    scripted()
+    address = "rtsp://user:secret@127.0.0.1:9/stream"
+    assert main(["--source", address, "--output", str(tmp_path)]) == 2
+    assert "secret" not in "".join(capsys.readouterr())
+    config = pipeline.run.settings(pipeline.run.parser().parse_args(["--source", address]))
+    options = dataclasses.replace(config.source, options={"headers": "secret"})
+    hidden = pipeline.run.without_secrets(dataclasses.replace(config, source=options))
+    assert "secret" not in configs.dump(hidden)
+
+
+# The Python interface.
+
+
+def test_track_gives_frames_and_tracks(video, scripted):
+    detector = scripted()
+    seen = list(pipeline.track(video, tracker={"lost_s": 3}))
+    assert [frame.index for frame, _ in seen] == list(range(75))
+    assert seen[-1][1].ids.tolist() == [1, 2]
+    assert detector.closed
+
+
+def test_track_closes_with_its_generator(video, scripted):
+    detector = scripted()
+    following = pipeline.track(video)
+    next(following)
+    following.close()
+    assert detector.closed
+    assert detector.calls < 75
+
+
+def test_track_names_wrong_settings(video):
+    with pytest.raises(ValueError, match=r"unknown setting 'tracker.lst_s'; did you mean"):
+        next(pipeline.track(video, tracker={"lst_s": 3}))
+
+
+def test_source_that_cannot_be_opened_raises_for_python(tmp_path):
+    with pytest.raises(SourceError, match="no such file"):
+        next(pipeline.track(tmp_path / "nowhere.mp4"))
+
+
+# Breaking off.
+
+
+class Broken:
+    """A source that breaks after some frames."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+        self.info = VideoInfo("broken", 320, 240, is_live=False)
+
+    def __iter__(self) -> Iterator[Frame]:
+        yield from scenes.parallel(length=self._after).frames()
+        raise SourceBroken("the stream was lost")
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Broken:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_source_that_breaks_off_leaves_complete_files(tmp_path, scripted, monkeypatch, capsys):
+    scripted()
+    monkeypatch.setattr("pipeline.run.open_source", lambda config: Broken(after=20))
+    assert main(["--source", "x", "--output", str(tmp_path), "--save", ALL]) == 3
+    assert "pipeline.run: the stream was lost\n" in capsys.readouterr().err
+    assert len(decoded(tmp_path / "video.mp4")) == len(lines_of(tmp_path / "tracks.jsonl")) == 20
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["ended"], summary["error"]) == ("failed", "the stream was lost")
+    assert summary["frames_written"] == 20
+
+
+def test_source_that_breaks_at_once_is_a_mistake(tmp_path, scripted, monkeypatch):
+    scripted()
+    monkeypatch.setattr("pipeline.run.open_source", lambda config: Broken(after=0))
+    assert main(["--source", "x", "--output", str(tmp_path)]) == 2
+
+
+def test_detector_that_fails_leaves_complete_files(video, tmp_path, scripted, capsys):
+    def before(frame: Frame) -> None:
+        if frame.index == 30:
+            raise InferenceError("out of memory")
+
+    scripted(before=before)
+    assert main(["--source", str(video), "--output", str(tmp_path)]) == 3
+    assert "pipeline.run: out of memory\n" in capsys.readouterr().err
+    assert len(decoded(tmp_path / "video.mp4")) == len(lines_of(tmp_path / "tracks.jsonl")) == 30
+
+
+def test_a_bug_keeps_its_traceback(video, tmp_path, scripted, monkeypatch):
+    def update(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    scripted()
+    monkeypatch.setattr("pipeline.run.SortTracker.update", update)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        main(["--source", str(video), "--output", str(tmp_path)])
+
+
+def test_full_disk_is_one_line_and_leaves_the_rest_valid(video, tmp_path, scripted, capsys):
+    scripted()
+    arguments = ["--source", str(video), "--output", str(tmp_path), "--view", "none"]
+    assert main([*arguments, "--save", "video,jsonl,mot:/dev/full"]) == 3
+    errors = [line for line in capsys.readouterr().err.splitlines() if "pipeline.run" in line]
+    assert errors[-1] == "pipeline.run: cannot write to '/dev/full': No space left on device"
+    assert len(decoded(tmp_path / "video.mp4")) == len(lines_of(tmp_path / "tracks.jsonl"))
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source", "nowhere.mp4"], "cannot open 'nowhere.mp4': no such file"),
+        (["--source", "text.mp4"], "'text.mp4': FFmpeg finds no video or image in it"),
+        (["--source", "empty.mp4"], "empty.mp4"),
+        (["--source", "webcam:77"], "video77"),
+        (["--config", "webcm"], "unknown preset 'webcm'; did you mean 'webcam'?"),
+        (["--config", "mine.yaml"], "no such settings file: 'mine.yaml'"),
+        (
+            ["--set", "tracker.lst_s=3"],
+            "unknown setting 'tracker.lst_s'; did you mean 'tracker.lost_s'?",
+        ),
+        (["--set", "tracker.lost_s=long"], "'tracker.lost_s' should be float, got str 'long'"),
+        (["--save", "vido"], "output.save: unknown format 'vido'; did you mean 'video'?"),
+        (["--view", "windo"], "did you mean 'window'?"),
+        (["--duration", "-1"], "source.duration_s should be above 0"),
+        (["--nonsense"], "unrecognized arguments: --nonsense (see --help)"),
+        (["--source", "good.mp4", "--output", "text.mp4/out"], "cannot write to the folder"),
+        (["--source", "good.mp4", "--save", "jsonl:a/b/c.jsonl"], "cannot write to 'a/b/c.jsonl'"),
+        (["--source", "good.mp4", "--view", "window"], "cannot open a window: there is no display"),
+    ],
+)
+def test_mistake_is_one_line_and_exit_code_2(
+    arguments, message, video, tmp_path, monkeypatch, scripted, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    (tmp_path / "text.mp4").write_text("not a video\n" * 50)
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "good.mp4").symlink_to(video)
+    scripted()
+    code: object
+    try:
+        code = main([*arguments, "--quiet"])
+    except SystemExit as exit_of_argparse:
+        code = exit_of_argparse.code
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.startswith("pipeline.run: ")
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_help_names_the_presets_and_formats(capsys):
+    with pytest.raises(SystemExit) as exited:
+        main(["--help"])
+    assert exited.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("webcam", "--save", "mots", "--duration", "runs/"):
+        assert word in text
+
+
+# Processes of their own: signals, kill -9, pipes.
+
+
+@contextmanager
+def started(*arguments: object, seconds: float = 0.01, **how: Any) -> Iterator[Popen[str]]:
+    """A run as a process, ended with the block if it has not ended by itself."""
+    command = [sys.executable, "-m", "tests.scripted_run", str(seconds), *map(str, arguments)]
+    root = Path(__file__).resolve().parents[2]
+    with Popen(command, cwd=root, stderr=PIPE, text=True, **how) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_five(process: Popen[str]) -> None:
+    """Until the fifth frame is in the detector."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        if "five" in line:
+            return
+        said.append(line)
+    raise AssertionError("".join(said))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_finishes_the_files(number, tmp_path):
+    with started("--source", ENDLESS, "--output", tmp_path, "--save", ALL) as process:
+        wait_for_five(process)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=100)
+    assert process.returncode == 0, error
+    lines = lines_of(tmp_path / "tracks.jsonl")
+    assert len(decoded(tmp_path / "video.mp4")) == len(lines) >= 5
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["ended"], summary["frames_written"]) == ("stopped", len(lines))
+    assert "Traceback" not in error
+
+
+def test_killed_run_leaves_a_playable_video_and_complete_lines(tmp_path):
+    video = tmp_path / "video.mp4"
+    with started("--source", ENDLESS, "--output", tmp_path, "--save", ALL) as process:
+        wait_for_five(process)
+        wait_until(lambda: video.stat().st_size > 50_000)
+        time.sleep(random.random())
+        process.kill()
+        process.communicate()
+    assert len(decoded(video)) >= 12
+    assert len(lines_of(tmp_path / "tracks.jsonl")) >= 5
+    for name in ("mot.txt", "mots.txt", "tracks.csv"):
+        assert (tmp_path / name).read_text().endswith("\n")
+
+
+def test_reader_of_standard_output_that_leaves_is_one_line():
+    with started("--source", ENDLESS, "--save", "jsonl:-", "--quiet", stdout=PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["frame"] == 0
+        process.stdout.close()
+        error = [line for line in process.stderr if line != "five\n"]
+        assert process.wait(100) == 3
+    assert error == ["pipeline.run: cannot write to standard output: its reader closed it\n"]
+
+
+def test_disk_that_fills_up_leaves_a_playable_video(tmp_path):
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    arguments = ["--source", ENDLESS, "--output", tmp_path, "--quiet"]
+    with started(*arguments, seconds=0, preexec_fn=fill) as process:
+        _, error = process.communicate(timeout=100)
+    assert process.returncode == 3, error
+    assert "cannot write" in error
+    assert "Traceback" not in error
+    assert len(decoded(tmp_path / "video.mp4")) > 0
+    assert all(line["tracks"] for line in lines_of(tmp_path / "tracks.jsonl"))
