@@ -302,9 +302,7 @@ class DeepMask(nn.Module):
     def _appearance(self, cells: Tensor, masks: Tensor) -> Tensor:
         """Features `(n, 81 C)` averaged under masks `(n, 56, 56)` -> unit vectors `(n, C)`."""
         side = self.config.window
-        weights = F.interpolate(
-            masks.sigmoid().unsqueeze(1), size=(side, side), mode="bilinear", align_corners=False
-        )
+        weights = F.adaptive_avg_pool2d(masks.sigmoid().unsqueeze(1), side)
         features = cells.view(-1, side * side, self.config.channels)
         return F.normalize(torch.bmm(weights.view(-1, 1, side * side), features).squeeze(1), dim=1)
 

@@ -15,7 +15,7 @@ from deepmask.deploy import DeployConfig, DeviceError, open_runtime
 from deepmask.network import DeepMask
 from deepmask.runtime import OpenVinoRuntime, TorchRuntime
 
-SIZE = (96, 128)
+SIZE = (192, 256)
 
 
 @pytest.fixture(scope="module")
