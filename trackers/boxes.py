@@ -47,7 +47,17 @@ def areas(boxes: Floats) -> Floats:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def overlaps(a: Floats, b: Floats) -> tuple[Indices, Indices, Floats]:
+def grown(boxes: Floats, share: float) -> Floats:
+    """Boxes grown on every side by a share of their width or height.
+
+    >>> grown(np.array([[10.0, 20.0, 20.0, 60.0]]), 0.5).tolist()
+    [[5.0, 0.0, 25.0, 80.0]]
+    """
+    margin = (boxes[:, 2:] - boxes[:, :2]) * share
+    return np.concatenate((boxes[:, :2] - margin, boxes[:, 2:] + margin), axis=1)
+
+
+def overlaps(a: Floats, b: Floats) -> tuple[Indices, Indices, Floats, Floats]:
     """Which boxes of `a` and `b` overlap, and by how much.
 
     Args:
@@ -55,19 +65,23 @@ def overlaps(a: Floats, b: Floats) -> tuple[Indices, Indices, Floats]:
         b: `(M, 4)` boxes.
 
     Returns:
-        `(K,)` rows of `a`, `(K,)` rows of `b` and `(K, 2)` width and height of the intersection,
-        for the K pairs that have one, ordered by the row of `a`.
+        `(K,)` rows of `a`, `(K,)` rows of `b`, and `(K,)` widths and heights of the
+        intersections, for the K pairs that have one, ordered by the row of `a`.
     """
     if len(a) * len(b) <= DENSE_PAIRS:
-        sides = np.minimum(a[:, None, 2:], b[:, 2:])
-        sides -= np.maximum(a[:, None, :2], b[:, :2])
-        i, j = (np.minimum(sides[:, :, 0], sides[:, :, 1]) > 0.0).nonzero()
-        return i, j, sides[i, j]
+        ax1, ay1, ax2, ay2 = a.T[:, :, None]
+        bx1, by1, bx2, by2 = b.T
+        widths = np.minimum(ax2, bx2)
+        widths -= np.maximum(ax1, bx1)
+        heights = np.minimum(ay2, by2)
+        heights -= np.maximum(ay1, by1)
+        i, j = (np.minimum(widths, heights) > 0.0).nonzero()
+        return i, j, widths[i, j], heights[i, j]
     i, j = _meet(a, b)
     first, second = a.take(i, 0), b.take(j, 0)
     sides = np.minimum(first[:, 2:], second[:, 2:])
     sides -= np.maximum(first[:, :2], second[:, :2])
-    return i, j, sides
+    return i, j, sides[:, 0], sides[:, 1]
 
 
 def _meet(a: Floats, b: Floats) -> tuple[Indices, Indices]:
@@ -98,8 +112,8 @@ def iou(a: Floats, b: Floats) -> Floats:
     >>> iou(np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([[1.0, 0.0, 3.0, 2.0]])).round(3).tolist()
     [[0.333]]
     """
-    i, j, sides = overlaps(a, b)
-    shared = sides[:, 0] * sides[:, 1]
+    i, j, widths, heights = overlaps(a, b)
+    shared = widths * heights
     out = np.zeros((len(a), len(b)))
     out[i, j] = shared / (areas(a)[i] + areas(b)[j] - shared)
     return out

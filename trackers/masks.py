@@ -116,22 +116,24 @@ class Masks:
         Exact, and only the pixels where the two crops overlap are looked at.
         """
         shared = np.zeros(len(mine))
-        a_at, b_at = self.offsets.tolist(), other.offsets.tolist()
-        for k, (i, j) in enumerate(zip(mine.tolist(), theirs.tolist(), strict=True)):
-            shared[k] = _shared(self.crops[i], a_at[i], other.crops[j], b_at[j])
+        a, b = self._extents().take(mine, 0), other._extents().take(theirs, 0)
+        start, end = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])
+        meet = np.flatnonzero((end > start).all(1))
+        # Where the common window begins and ends in each of the two crops.
+        at = a[:, :2], b[:, :2]
+        windows = np.concatenate([edge - corner for corner in at for edge in (start, end)], axis=1)
+        which = zip(meet.tolist(), mine[meet].tolist(), theirs[meet].tolist(), strict=True)
+        for (k, i, j), (ax1, ay1, ax2, ay2, bx1, by1, bx2, by2) in zip(
+            which, windows[meet].tolist(), strict=True
+        ):
+            part = self.crops[i][ay1:ay2, ax1:ax2] & other.crops[j][by1:by2, bx1:bx2]
+            shared[k] = np.count_nonzero(part)
         return shared
 
-
-def _shared(a: NDArray[np.bool_], a_at: list[int], b: NDArray[np.bool_], b_at: list[int]) -> int:
-    """Pixels that two crops, each with the place of its top left pixel, have in common."""
-    (ax, ay), (bx, by) = a_at, b_at
-    x1, y1 = max(ax, bx), max(ay, by)
-    x2, y2 = min(ax + a.shape[1], bx + b.shape[1]), min(ay + a.shape[0], by + b.shape[0])
-    if x2 <= x1 or y2 <= y1:
-        return 0
-    part_a = a[y1 - ay : y2 - ay, x1 - ax : x2 - ax]
-    part_b = b[y1 - by : y2 - by, x1 - bx : x2 - bx]
-    return int(np.count_nonzero(part_a & part_b))
+    def _extents(self) -> NDArray[np.int64]:
+        """`(N, 4)` x1, y1, x2, y2 of the crops in the picture."""
+        shapes = np.array([crop.shape for crop in self.crops], np.int64).reshape(-1, 2)
+        return np.concatenate((self.offsets, self.offsets + shapes[:, ::-1]), axis=1)
 
 
 # COCO writes a run as characters from "0" on, five bits each, lowest first; bit 5 says that more

@@ -70,7 +70,7 @@ def redundancy(
         started_s: Time of the stream's first frame.
     """
     out = np.zeros(len(rows), bool)
-    i, j, _ = boxlib.overlaps(rows[:, BOX], rows[:, BOX])
+    i, j, _, _ = boxlib.overlaps(rows[:, BOX], rows[:, BOX])
     area, born = rows[:, AREA], rows[:, BORN_S]
     # Each pair once, the smaller first.
     once = ((area[i] < area[j]) | ((area[i] == area[j]) & (i < j))).nonzero()[0]

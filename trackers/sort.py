@@ -69,8 +69,15 @@ class SortConfig:
     min_overlap: float = 0.1
     """Smallest overlap of the prediction and a strong detection that may match."""
 
-    weak_overlap: float = 0.2
+    weak_overlap: float = 0.4
     """The same for weak detections: these need a better fit."""
+
+    recovery_growth: float = 0.3
+    """Share of its sides by which a box grows on each side in the recovery pass, which seeks
+    an object where it was seen last."""
+
+    recovery_overlap: float = 0.2
+    """Smallest IoU of the grown boxes there; 1 leaves the pass out."""
 
     height_weight: float = 0.5
     """Weight of the IoU of the heights beside the IoU of the boxes."""
@@ -103,7 +110,7 @@ class SortConfig:
         for name in ("lost_s", "coast_s", "tentative_gap_s", "reentry_s", "confirm_evidence"):
             if not getattr(self, name) >= 0.0:
                 raise ValueError(f"{name} should not be negative, got {getattr(self, name)}")
-        for name in ("min_overlap", "weak_overlap", "birth_overlap", "mask_weight"):
+        for name in _SHARES:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} should lie in [0, 1], got {getattr(self, name)}")
         if not 0.0 <= self.weak_score <= self.strong_score <= 1.0:
@@ -114,6 +121,8 @@ class SortConfig:
         if self.confirm_hits < 1:
             raise ValueError(f"confirm_hits should be at least 1, got {self.confirm_hits}")
 
+
+_SHARES = ("min_overlap", "weak_overlap", "birth_overlap", "recovery_overlap", "mask_weight")
 
 # Which pass a pair takes part in: rows are kinds of tracklets, columns kinds of detections.
 STRONG, WEAK, TENTATIVE = 1, 2, 3
@@ -175,9 +184,10 @@ class SortTracker:
         """Match tracklets and detections, the surest first."""
         table, config = self._table, self.config
         matches = Matches(len(table), len(seen))
-        i, j, sides = boxlib.overlaps(boxlib.to_corners(table.rows[:, :4]), seen.boxes)
+        expected = boxlib.to_corners(table.rows[:, :4])
+        i, j, widths, heights = boxlib.overlaps(expected, seen.boxes)
         if len(i):
-            overlap, gain = self._gain(i, j, sides, seen)
+            overlap, gain = self._gain(i, j, widths, heights, seen)
             if self._is_plain(seen):
                 gain *= overlap > config.min_overlap
                 matches.add(*association.assign(i, j, gain, matches.shape))
@@ -191,7 +201,9 @@ class SortTracker:
                     k = ((turn == number) & matches.free(i, j)).nonzero()[0]
                     pairs = i.take(k), j.take(k), gain.take(k)
                     matches.add(*association.assign(*pairs, matches.shape))
-        # 4. Who fits nowhere may be somebody who was lost long ago, by appearance.
+        # 4. Who did not move as expected may still be near the place where it was seen last.
+        self._recover(seen, matches)
+        # 5. Who fits nowhere may be somebody who was lost long ago, by appearance.
         if seen.features is not None and table.features is not None:
             self._recognise(seen, matches)
         return matches
@@ -201,25 +213,38 @@ class SortTracker:
         strong = seen.lowest_score >= self.config.strong_score
         return strong and self._tentative == 0 and seen.features is None
 
-    def _gain(self, i: Indices, j: Indices, sides: Floats, seen: _Seen) -> tuple[Floats, Floats]:
+    def _gain(
+        self, i: Indices, j: Indices, widths: Floats, heights: Floats, seen: _Seen
+    ) -> tuple[Floats, Floats]:
         """`(K,)` overlap of each pair and `(K,)` what matching it is worth."""
         width, height = self._table.rows[:, 2], self._table.rows[:, 3]
-        shared, areas = sides[:, 0] * sides[:, 1], width * height
-        overlap = association.overlap_gain(shared, areas.take(i), seen.areas.take(j))
+        shared, area = widths * heights, (width * height).take(i)
+        overlap = association.overlap_gain(shared, area, seen.areas.take(j))
         if seen.masks is not None and self.config.mask_weight:
-            masks = self._mask_iou(i, j, seen)
-            overlap = association.blended_gain(overlap, masks, self.config.mask_weight)
-        heights = height.take(i), seen.centres[:, 3].take(j)
-        tall = association.overlap_gain(sides[:, 1], *heights)
+            overlap = self._blend_masks(i, j, shared, overlap, seen)
+        tall = association.overlap_gain(heights, height.take(i), seen.centres[:, 3].take(j))
         return overlap, overlap + self.config.height_weight * tall
 
-    def _mask_iou(self, i: Indices, j: Indices, seen: _Seen) -> Floats:
-        """`(K,)` IoU of the last masks, moved with the prediction, and the masks seen now."""
+    def _blend_masks(
+        self, i: Indices, j: Indices, shared: Floats, overlap: Floats, seen: _Seen
+    ) -> Floats:
+        """`(K,)` blended overlap of boxes and of masks, 0 where no masks could make it enough.
+
+        Two masks share no more than their boxes do, nor more than the smaller one, which bounds
+        their IoU and spares most comparisons in a crowd.
+        """
         assert seen.masks is not None
-        last = self._table.moved_masks(seen.masks.size, np.arange(len(self._table)))
-        shared = last.intersections(i, seen.masks, j)
-        area_a, area_b = last.areas().take(i).astype(np.float64), seen.mask_areas.take(j)
-        return association.overlap_gain(shared, area_a, np.maximum(area_b, 1.0))
+        weight, least = self.config.mask_weight, self._min_overlap.min()
+        a, b = self._table.rows[:, AREA].take(i), seen.mask_areas.take(j)
+        most = np.minimum(np.minimum(a, b), shared)
+        bound = association.overlap_gain(most, a, np.maximum(b, 1.0))
+        near = (association.blended_gain(overlap, bound, weight) > least).nonzero()[0]
+        last = self._table.expected_masks(seen.masks.size, np.arange(len(self._table)))
+        pixels = last.intersections(i.take(near), seen.masks, j.take(near))
+        masks = association.overlap_gain(pixels, a.take(near), np.maximum(b.take(near), 1.0))
+        out = np.zeros(len(i))
+        out[near] = association.blended_gain(overlap.take(near), masks, weight)
+        return out
 
     def _kinds(self) -> Indices:
         """`(N,)` row of `PASSES` for each tracklet."""
@@ -229,6 +254,28 @@ class SortTracker:
             long_ago = self._now_s - table.seen_s > self.config.lost_s
             kinds[long_ago & (table.seen_s < self._before_s)] = FORGOTTEN
         return kinds
+
+    def _recover(self, seen: _Seen, matches: Matches) -> None:
+        """Match strong detections and confirmed objects that are left, by the last observation.
+
+        For whoever stopped or turned while it was hidden (Cao et al., "Observation-Centric
+        SORT", CVPR 2023, section 4.3), with boxes grown on every side (Yang et al., "C-BIoU",
+        WACV 2023), so that it may have moved by about its own size.
+        """
+        table, config = self._table, self.config
+        d = (matches.owner < 0).nonzero()[0]
+        d = d[seen.scores.take(d) >= config.strong_score]
+        if len(d) == 0:
+            return
+        t = ((matches.partner < 0) & (table.ids > 0.0)).nonzero()[0]
+        if table.features is not None:
+            t = t[self._kinds().take(t) != FORGOTTEN]
+        there = boxlib.grown(table.boxes.take(t, 0), config.recovery_growth)
+        here = boxlib.grown(seen.boxes.take(d, 0), config.recovery_growth)
+        overlap = boxlib.iou(there, here)
+        i, j = (overlap > config.recovery_overlap).nonzero()
+        i, j = association.assign(i, j, overlap[i, j], overlap.shape)
+        matches.add(t.take(i), d.take(j))
 
     def _recognise(self, seen: _Seen, matches: Matches) -> None:
         """Match what would be born with lost objects that look alike."""
@@ -300,10 +347,10 @@ class SortTracker:
 
     def _doubled(self, seen: _Seen, new: Indices, held: Indices) -> NDArray[np.bool_]:
         """Which of the detections `new` lie on one of `held`, by masks if there are any."""
-        i, j, sides = boxlib.overlaps(seen.boxes.take(new, 0), seen.boxes.take(held, 0))
+        i, j, widths, heights = boxlib.overlaps(seen.boxes.take(new, 0), seen.boxes.take(held, 0))
         a, b = new.take(i), held.take(j)
         if seen.masks is None:
-            shared, areas = sides[:, 0] * sides[:, 1], seen.areas
+            shared, areas = widths * heights, seen.areas
         else:
             shared, areas = seen.masks.intersections(a, seen.masks, b), seen.mask_areas
         overlap = association.overlap_gain(shared, areas.take(a), np.maximum(areas.take(b), 1.0))
@@ -370,12 +417,10 @@ class SortTracker:
         masks = self._table.masks(size, index)
         if len(ghosts) == 0:
             return masks
-        moved = self._table.moved_masks(size, index.take(ghosts))
-        masks.offsets[ghosts] = moved.offsets
-        crops = list(masks.crops)
-        for k, g in enumerate(ghosts.tolist()):
-            crops[g] = moved.crops[k]
-        return Masks(size, masks.offsets, tuple(crops))
+        expected = self._table.expected_masks(size, index.take(ghosts))
+        shifts = np.zeros_like(masks.offsets)
+        shifts[ghosts] = expected.offsets - masks.offsets[ghosts]
+        return masks.moved(shifts)
 
     def _advance(self, time_s: float) -> None:
         """Move every tracklet to `time_s`."""

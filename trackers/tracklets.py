@@ -127,9 +127,12 @@ class Tracklets:
         crops = tuple([self.crops[i] for i in index.tolist()])
         return Masks(size, self.offsets.take(index, 0), crops)
 
-    def moved_masks(self, size: tuple[int, int], index: Indices) -> Masks:
-        """The same moved to where their boxes are predicted; what leaves the picture is cut."""
+    def expected_masks(self, size: tuple[int, int], index: Indices) -> Masks:
+        """The same moved to where their boxes are predicted, by whole pixels.
+
+        They are not cut at the picture's border: for comparing only.
+        """
         rows = self.rows.take(index, 0)
-        measured = 0.5 * (rows[:, 14:16] + rows[:, 16:18])
-        shifts = np.rint(rows[:, :2] - measured).astype(np.int32)
-        return self.masks(size, index).moved(shifts)
+        moves = rows[:, :2] - 0.5 * (rows[:, 14:16] + rows[:, 16:18])
+        last = self.masks(size, index)
+        return Masks(size, last.offsets + np.rint(moves).astype(np.int32), last.crops)
