@@ -63,7 +63,7 @@ class SourceConfig:
     format: str | None = None
     """FFmpeg's name of the container or device format; None: found out."""
 
-    options: dict[str, str] = dataclasses.field(default_factory=dict)
+    options: dict[str, str | int | float] = dataclasses.field(default_factory=dict)
     """More options for FFmpeg, by its names; they win over what is set here."""
 
     def __post_init__(self) -> None:

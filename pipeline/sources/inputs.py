@@ -91,7 +91,7 @@ def resolve(config: SourceConfig) -> Input:
     return dataclasses.replace(
         found,
         format=config.format or found.format,
-        options={**found.options, **config.options},
+        options=found.options | {name: str(value) for name, value in config.options.items()},
     )
 
 

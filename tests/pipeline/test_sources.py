@@ -31,7 +31,8 @@ from pipeline.frames import Frame
 from pipeline.sources import Source, SourceConfig, list_cameras, open_source, redact
 from pipeline.sources import cameras as cameras_module
 from pipeline.sources.clock import Clock
-from pipeline.sources.inputs import Input, Kind, cannot_open, safe_name
+from pipeline.sources.container import Connection
+from pipeline.sources.inputs import Input, Kind, cannot_open, lost_words, safe_name
 from pipeline.sources.picture import Converter, fit, orient
 from tests.pipeline import media
 from tests.pipeline.servers import PASSWORD, rtsp_address, rtsp_server, tcp_server
@@ -118,6 +119,7 @@ def animated_webp(folder: Path) -> Path:
 
 
 UNEVEN = {"stamps": [0, 40, 45, 200, 1000, 1001], "time_base": Fraction(1, 1000)}
+AS_IS = {"avoid_negative_ts": "disabled"}
 FAST, FINE = {"movflags": "faststart"}, {"qp": "8"}
 DAMAGED = {"damage": media.spoil(7, 8, 15)}
 HOLED = [0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 16, 17, 18, 19]
@@ -142,6 +144,11 @@ ODD_FILES = [
         "timestamps start anew",
         joined("ab.ts", video("a.ts", media.plain(20)), video("b.ts", media.plain(4))),
         [*range(20), 0, 1, 2, 3],
+    ),
+    Odd(
+        "edit list that hides five pictures",
+        video("e.mp4", media.plain(20), stamps=range(-5, 15), container_options=AS_IS),
+        list(range(5, 20)),
     ),
     Odd(
         "another size in the middle",
@@ -237,6 +244,23 @@ def test_a_file_that_ends_early_is_told_of(
     with caplog.at_level(logging.WARNING):
         read(cut("c.mkv", 0.6, make)(tmp_path))
     assert "cut off or damaged" in caplog.text
+
+
+def test_a_file_that_cannot_be_read_on_breaks_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Connection._packets
+
+    def failing(self: Connection) -> Iterator[Any]:
+        yield from itertools.islice(whole(self), 12)
+        raise av.error.OSError(errno.EIO, "Input/output error", "a.mkv")
+
+    monkeypatch.setattr(Connection, "_packets", failing)
+    path = media.write(tmp_path / "a.mkv", media.plain(20), options={"bf": "0"})
+    got: list[Frame] = []
+    with opened(path) as source, pytest.raises(SourceBroken, match="input/output error"):
+        got.extend(source)
+    assert numbers(got) == list(range(12))  # with what the decoder had held back
 
 
 UNREADABLE: list[tuple[str, Callable[[Path], Path | str], str]] = [
@@ -682,6 +706,11 @@ def test_camera_troubles_have_words(error: Exception, words: str) -> None:
     assert words in str(cannot_open(camera, error))
 
 
+def test_unplugged_camera_has_words() -> None:
+    camera = Input(Kind.CAMERA, "video0", "/dev/video0", "/dev/video0", "v4l2")
+    assert "unplugged" in lost_words(camera, av.error.OSError(errno.ENODEV, "No such device"))
+
+
 def test_missing_camera_names_those_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     known = [av.device.DeviceInfo("/dev/video2", "HD Webcam", False, ["video"])]
     monkeypatch.setattr(av.device, "enumerate_input_devices", lambda _: known)
@@ -722,6 +751,20 @@ def test_file_played_live_keeps_its_pace(tmp_path: Path) -> None:
     assert 0.4 <= taken_s < 5
     for time_s, captured_s in got:
         assert captured_s - got[0][1] >= time_s - 0.01
+
+
+def test_more_of_what_ffmpeg_can_be_told(tmp_path: Path) -> None:
+    raw = b"".join(image[..., 0].tobytes() for image in media.plain(5))
+    path = _written(tmp_path / "a.raw", raw)
+    options = {"video_size": "64x48", "pixel_format": "gray", "framerate": 10}
+    frames = read(path, format="rawvideo", options=options)
+    assert numbers(frames) == [0, 1, 2, 3, 4]
+    assert times(frames) == even_times(5, rate=10)
+
+
+def test_file_address(tmp_path: Path) -> None:
+    path = media.write(tmp_path / "a b.mp4", media.plain(3))
+    assert numbers(read(path.as_uri())) == [0, 1, 2]
 
 
 def test_filtergraph() -> None:
