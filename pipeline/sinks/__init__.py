@@ -25,6 +25,7 @@ from pipeline.sinks.base import (
     Writer,
     drawing,
 )
+from pipeline.sinks.coco import CocoSink
 from pipeline.sinks.config import FORMATS, OutputConfig, Outputs, prepare
 from pipeline.sinks.lines import (
     CSV_HEADER,
@@ -35,7 +36,8 @@ from pipeline.sinks.lines import (
     mots_rows,
 )
 from pipeline.sinks.video import VideoSink
-from pipeline.sinks.window import open_window
+from pipeline.sinks.web import WebSink
+from pipeline.sinks.window import Window, open_window
 from pipeline.stats import RunStats
 from trackers.tracks import Tracks
 
@@ -75,6 +77,7 @@ SINKS: dict[str, Factory] = {
     "mot": _mot,
     "mots": _mots,
     "csv": _csv,
+    "coco": CocoSink,
 }
 """How each output of `FORMATS` is opened."""
 
@@ -122,8 +125,15 @@ def open_sinks(outputs: Outputs, context: SinkContext) -> Iterator[Sinks]:
             stack.callback(writer.close)
             sinks.append(writer)
             context.stats.outputs[name] = "standard output" if target is None else str(target)
-        window = open_window(context)
-        if window is not None:
-            stack.callback(window.close)
-            sinks.append(window)
+        view = _open_view(context)
+        if view is not None:
+            stack.callback(view.close)
+            sinks.append(view)
         yield Sinks(sinks, context.stats)
+
+
+def _open_view(context: SinkContext) -> Window | Writer | None:
+    """What `output.view` asks for."""
+    if context.output.view == "web":
+        return Writer("web", WebSink(context), None, drawing(context.render, context.stats))
+    return open_window(context)

@@ -112,7 +112,7 @@ class Writer:
     Args:
         name: for the thread.
         sink: closed by that thread.
-        receipts: signed for each frame.
+        receipts: signed for each frame; None for a view, which keeps nothing.
         draw: makes the picture of a result, where the sink wants one.
     """
 
@@ -120,7 +120,7 @@ class Writer:
         self,
         name: str,
         sink: Sink,
-        receipts: Receipts,
+        receipts: Receipts | None = None,
         draw: Callable[[Result], Result] | None = None,
     ) -> None:
         self._sink = sink
@@ -173,7 +173,8 @@ class Writer:
                 result = self._draw(result)
             began = time.perf_counter()
             self._sink.write(result)
-            self._receipts.sign(result.frame.index, time.perf_counter() - began)
+            if self._receipts is not None:
+                self._receipts.sign(result.frame.index, time.perf_counter() - began)
 
 
 def drawing(config: RenderConfig, stats: RunStats) -> Callable[[Result], Result]:

@@ -15,6 +15,7 @@ FORMATS = {
     "mot": "mot.txt",
     "mots": "mots.txt",
     "csv": "tracks.csv",
+    "coco": "coco.json",
 }
 """The name of each output, and the file that it goes to."""
 
@@ -74,6 +75,8 @@ class OutputConfig:
             near = difflib.get_close_matches(self.view, VIEWS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"view should be one of {', '.join(VIEWS)}, got {self.view!r}{hint}")
+        if not 0 <= self.web_port < 65536:
+            raise ValueError(f"web_port should be in [0, 65535], got {self.web_port}")
         if not 0 <= self.video_crf <= 51:
             raise ValueError(f"video_crf should be in [0, 51], got {self.video_crf}")
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import av
 import cv2
@@ -29,7 +32,8 @@ from pipeline.sinks import (
     prepare,
     window,
 )
-from pipeline.sinks.base import Receipts, Writer
+from pipeline.sinks.base import Receipts, Writer, drawing
+from pipeline.sinks.web import WebSink
 from pipeline.stats import RunStats
 from tests.fakes import discs, tracks_of
 from trackers.motchallenge import read_mot, read_mots
@@ -130,6 +134,23 @@ def test_csv_is_a_table(tmp_path):
     assert {len(row) for row in rows} == {len(header)}
 
 
+def test_coco_lists_each_object_over_all_frames(tmp_path):
+    what = results([0.0, 0.04, 0.08])
+    small = discs(SIZE, [(30, 30)], 5)
+    what[1] = (what[1][0], tracks_of(small, ids=[11]))
+    save(tmp_path, "coco", what)
+    record = json.loads((tmp_path / "coco.json").read_text())
+    assert record["videos"][0]["length"] == 3
+    first, second = record["annotations"]
+    assert (first["id"], second["id"]) == (3, 11)  # 8 was never seen, only predicted
+    assert [mask is None for mask in first["segmentations"]] == [False, True, False]
+    assert what[0][1].masks is not None
+    assert first["segmentations"][0] == what[0][1].masks.rle(0)
+    assert first["bboxes"][2] == [28.0, 28.0, 25.0, 25.0]
+    assert second["areas"][1] == small.areas()[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["coco.json"]
+
+
 def test_mots_without_masks_says_so(tmp_path):
     frame, tracks = results([0.0])[0]
     with pytest.raises(SinkError, match="mots needs masks"):
@@ -169,7 +190,7 @@ def test_video_keeps_the_time_base_of_the_source(tmp_path):
         stream = container.streams.video[0]
         ticks = [round(frame.time * 30000) for frame in container.decode(stream)]
         assert ticks == [1001 * i for i in range(40)]
-        assert float(container.duration) / av.time_base == pytest.approx(
+        assert (container.duration or 0) / av.time_base == pytest.approx(
             40 * 1001 / 30000, abs=0.01
         )
 
@@ -378,6 +399,37 @@ def test_window_shows_blue_green_red_and_stops_on_q(monkeypatch):
         sinks.write(Frame(0, 0.0, ramp()), nothing)
     assert stopped.is_set()
     assert (shown[0][..., ::-1] == ramp()).all()
+
+
+def test_web_view_shows_pictures_and_numbers():
+    run = context(view="web", web_port=0)
+    sink = WebSink(run)
+    writer = Writer("web", sink, None, drawing(run.render, run.stats))
+    try:
+        page = urlopen(sink.address, timeout=30).read().decode()
+        assert "/stream" in page
+        assert json.load(urlopen(f"{sink.address}stats", timeout=30))["frames"] == 0
+        with urlopen(f"{sink.address}stream", timeout=30) as stream:
+            while not sink.pictures.watched:
+                time.sleep(0.01)
+            writer.write(Result(*results([0.0])[0], 1.0))
+            head = [stream.readline() for _ in range(4)]
+            length = int(head[2].split()[1])
+            picture = cv2.imdecode(np.frombuffer(stream.read(length), np.uint8), cv2.IMREAD_COLOR)
+        assert picture is not None
+        assert picture.shape == (96, 128, 3)
+    finally:
+        writer.close()
+
+
+def test_web_view_says_that_its_port_is_taken():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(
+            SinkError, match=r"port \d+: Address already in use; --set"
+        ):
+            WebSink(context(view="web", web_port=other.getsockname()[1]))
 
 
 def test_standard_output_is_the_real_one(capfd):
