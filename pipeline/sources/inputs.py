@@ -216,5 +216,7 @@ def _why_stream(error: Exception) -> str:
 
 
 def _ffmpeg_words(error: Exception) -> str:
-    words = getattr(error, "strerror", None) or type(error).__name__
+    # Never the whole text of an error of FFmpeg: it quotes the address.
+    words = error.strerror if isinstance(error, av_error.FFmpegError) else str(error)
+    words = words or type(error).__name__
     return f"{words[:1].lower()}{words[1:]}"

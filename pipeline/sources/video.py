@@ -86,6 +86,7 @@ class VideoSource:
                 if not self._closing.is_set():
                     yield from self._frames()
             finally:
+                self._closing.set()
                 self._connection.close()
 
     def _frames(self) -> Iterator[Frame]:
@@ -134,11 +135,13 @@ class VideoSource:
         """Give the pictures of this connection, and of those that follow when it is lost."""
         weave = self._config.deinterlace
         missed = 0
+        seen_at = time.perf_counter()
         while True:
             error: FFmpegError | None = None
             try:
                 pictures = self._connection.pictures()
                 for picture, lost in deinterlace(pictures) if weave else pictures:
+                    seen_at = time.perf_counter()
                     yield picture, lost + missed
                     missed = 0
             except FFmpegError as caught:
@@ -147,17 +150,17 @@ class VideoSource:
                 return
             if not self._reconnects():
                 raise self._broken(lost_words(self._source, error))
-            gap_s = self._reconnect(lost_words(self._source, error))
-            if gap_s is None:
+            if not self._reconnect(lost_words(self._source, error)):
                 return
+            gap_s = time.perf_counter() - seen_at
             self._clock.resume(gap_s)
             missed = max(1, round(gap_s / self._clock.interval_s))
 
-    def _reconnect(self, why: str) -> float | None:
+    def _reconnect(self, why: str) -> bool:
         """Open the lost stream again, waiting longer after each failure.
 
         Returns:
-            Seconds without pictures; None if the source was closed meanwhile.
+            False if the source was closed meanwhile.
 
         Raises:
             SourceBroken: If it does not come back within `reconnect_s`.
@@ -170,26 +173,25 @@ class VideoSource:
         retry_s = FIRST_RETRY_S
         while (left_s := lost_at + limit_s - time.perf_counter()) > 0:
             if self._closing.wait(min(retry_s * random.uniform(0.5, 1.0), left_s)):
-                return None
+                return False
             retry_s = min(2 * retry_s, LONGEST_RETRY_S)
             try:
                 self._connection = Connection(self._source, self._config)
             except SourceError as error:
                 log.info("%s", error)
                 continue
-            gap_s = time.perf_counter() - lost_at
+            away_s = time.perf_counter() - lost_at
             first = self._connection.first
-            log.warning("%s: back after %.1f s, %dx%d", label, gap_s, first.width, first.height)
-            return gap_s
+            log.warning("%s: back after %.1f s, %dx%d", label, away_s, first.width, first.height)
+            return True
         raise self._broken(f"{why}, and it did not come back within {limit_s:g} s")
 
     def _broken(self, why: str) -> SourceBroken:
         return SourceBroken(f"{self._source.kind.value} {self._source.label!r} broke off: {why}")
 
     def _reconnects(self) -> bool:
-        return (
-            self._source.kind is Kind.STREAM and self.info.is_live and self._config.reconnect_s > 0
-        )
+        is_endless = self._source.kind is Kind.STREAM and self._connection.duration_s is None
+        return is_endless and self._config.reconnect_s > 0
 
     def _is_played(self) -> bool:
         """Tell whether this comes faster than life but should not."""

@@ -576,6 +576,12 @@ def test_part_of_a_file(long_file: Path, start_s: float, duration_s: float | Non
     assert not drops(part)
 
 
+def test_a_source_is_read_once(long_file: Path) -> None:
+    with opened(long_file) as source:
+        assert len(list(source)) == 75
+        assert list(source) == []
+
+
 def test_start_behind_the_end(long_file: Path) -> None:
     with opened(long_file, start_s=60.0) as source, pytest.raises(SourceError, match="start_s"):
         list(source)
