@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -79,7 +80,9 @@ def context_of(
     config: PipelineConfig, info: VideoInfo, stats: RunStats, stop: Callable[[], None]
 ) -> SinkContext:
     """What the sinks of this run may know of it."""
-    return SinkContext(info, config.output, config.render, stats, stop)
+    path = Path(config.source.source).expanduser()
+    sound = str(path) if path.is_file() and not info.is_live else None
+    return SinkContext(info, config.output, config.render, stats, stop, sound)
 
 
 def announcement(info: VideoInfo, detector: str, outputs: Outputs) -> str:

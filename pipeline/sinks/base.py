@@ -53,6 +53,9 @@ class SinkContext:
     stop: Callable[[], None]
     """Ends the run as at the end of the source; from any thread."""
 
+    sound: str | None = None
+    """A file on this machine whose sound belongs to the pictures."""
+
 
 class Taker(Protocol):
     """Takes results, in order."""

@@ -18,6 +18,7 @@ from pipeline.errors import SinkError
 from pipeline.frames import VideoInfo
 from pipeline.sinks.base import Result, SinkContext
 from pipeline.sinks.config import OutputConfig
+from pipeline.sinks.remux import remux
 from pipeline.sinks.wholefile import WholeFile
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class VideoSink:
     def __init__(self, target: Path | None, context: SinkContext) -> None:
         if target is None:
             raise SinkError("video cannot go to standard output")
-        self._path = target
+        self._path, self._sound = target, context.sound
         self._is_mp4 = target.suffix.lower() in _MP4
         self._first_s: float | None = None
         self._pts = -1
@@ -119,7 +120,7 @@ class VideoSink:
         """Make the fragmented file a plain one, with its index in front of the pictures."""
         whole = self._path.with_name(f".{self._path.name}.part")
         try:
-            remux(self._path, whole)
+            remux(self._path, whole, self._sound, self._first_s or 0.0)
             whole.replace(self._path)
         except (OSError, FFmpegError) as error:
             whole.unlink(missing_ok=True)
@@ -132,20 +133,6 @@ class VideoSink:
         except (OSError, FFmpegError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             raise SinkError(f"cannot write the video {str(self._path)!r}: {why}") from error
-
-
-def remux(source: Path, target: Path) -> None:
-    """Copy the packets of a video file into an MP4 that has its index in front."""
-    with (
-        av.open(str(source)) as reader,
-        av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as writer,
-    ):
-        stream = reader.streams.video[0]
-        copy = writer.add_stream_from_template(stream)
-        for packet in reader.demux(stream):
-            if packet.size:
-                packet.stream = copy
-                writer.mux(packet)
 
 
 def _add_stream(

@@ -16,6 +16,7 @@ from subprocess import PIPE, Popen
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 import yaml
 
@@ -115,6 +116,58 @@ def test_part_of_a_file(video, tmp_path, scripted):
     assert times_s == pytest.approx([1 + i / 25 for i in range(len(times_s))])
     assert len(times_s) in (12, 13)
     assert decoded(tmp_path / "video.mp4")[0] == 0
+
+
+def with_sound(path: Path, codec: str = "aac", seconds: float = 3.0) -> Path:
+    """A video of `seconds` with a beep at each full second."""
+    rate = 48000
+    time_s = np.arange(int(seconds * rate)) / rate
+    wave = 0.5 * np.sin(2 * np.pi * 880 * time_s) * (time_s % 1 < 0.1)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
+        audio: Any = container.add_stream(codec, rate=rate, layout="mono")
+        for i in range(int(seconds * 25)):
+            image = np.full((240, 320, 3), 90, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            piece = wave[i * rate // 25 : (i + 1) * rate // 25].astype(np.float32)
+            sound = av.AudioFrame.from_ndarray(piece[None], format="fltp", layout="mono")
+            sound.sample_rate = rate
+            container.mux(audio.encode(sound))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    return path
+
+
+def beeps_s(path: Path) -> list[float]:
+    """When beeps begin in a file, to a tenth of a second."""
+    with av.open(str(path)) as container:
+        loud = [
+            round((frame.time or 0) + np.abs(frame.to_ndarray()).argmax() / frame.sample_rate, 1)
+            for frame in container.decode(audio=0)
+            if np.abs(frame.to_ndarray()).max() > 0.2
+        ]
+    return sorted({beep for beep in loud if beep - 0.1 not in loud})
+
+
+@pytest.mark.parametrize(("start_s", "expected"), [(0.0, [0.0, 1.0, 2.0]), (0.4, [0.6, 1.6])])
+def test_sound_of_a_file_is_kept_in_time(start_s, expected, tmp_path, scripted):
+    source = with_sound(tmp_path / "beeps.mp4")
+    scripted()
+    arguments = ["--source", str(source), "--output", str(tmp_path), "--save", "video"]
+    assert main([*arguments, "--start", str(start_s)]) == 0
+    assert [round(beep, 1) for beep in beeps_s(tmp_path / "video.mp4")] == expected
+    assert len(decoded(tmp_path / "video.mp4")) == 75 - round(start_s * 25)
+
+
+def test_sound_that_mp4_cannot_hold_is_left_out(tmp_path, scripted, capsys):
+    source = with_sound(tmp_path / "beeps.mkv", codec="pcm_f32le")
+    scripted()
+    assert main(["--source", str(source), "--output", str(tmp_path), "--save", "video"]) == 0
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        kept = len(container.streams.audio)
+    assert kept == 1 or "the sound is left out" in capsys.readouterr().err
+    assert len(decoded(tmp_path / "video.mp4")) == 75
 
 
 def test_quiet_says_nothing(video, tmp_path, scripted, capfd):
