@@ -16,6 +16,12 @@ def disc(radius, centre=(28, 28)):
     return (((y - centre[1]) ** 2 + (x - centre[0]) ** 2) < radius**2).astype(np.float32)
 
 
+def draw(mask, window, size=SIZE):
+    found = paste(mask, np.array(window, np.float32), size, 0.5)
+    assert found is not None
+    return found
+
+
 def windows(rows):
     """Windows from (score, mask, x1, y1, x2, y2)."""
     return Windows(
@@ -27,14 +33,14 @@ def windows(rows):
 
 
 def test_a_mask_is_drawn_where_its_window_lies():
-    (x, y), crop = paste(disc(14), np.array([10, 20, 66, 76], np.float32), SIZE, 0.5)
+    (x, y), crop = draw(disc(14), [10, 20, 66, 76])
     assert (x, y) == (24, 34)
     assert crop.shape == (28, 28)
     np.testing.assert_array_equal(crop, disc(14)[14:42, 14:42] > 0)
 
 
 def test_a_window_over_the_edge_is_cut_to_the_picture():
-    (x, y), crop = paste(disc(20), np.array([-28, -28, 28, 28], np.float32), SIZE, 0.5)
+    (x, y), crop = draw(disc(20), [-28, -28, 28, 28])
     assert (x, y) == (0, 0)
     assert crop.shape == (20, 20)
 
@@ -45,7 +51,7 @@ def test_nothing_above_the_threshold_is_nothing():
 
 
 def test_masks_scale_with_the_window():
-    _, crop = paste(disc(14), np.array([0, 0, 112, 112], np.float32), (200, 200), 0.5)
+    _, crop = draw(disc(14), [0, 0, 112, 112], (200, 200))
     assert crop.sum() == pytest.approx(np.pi * 28**2, rel=0.02)
 
 

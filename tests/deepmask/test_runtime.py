@@ -24,7 +24,7 @@ def weights(tmp_path_factory):
     network = DeepMask(DeepMaskConfig(channels=16, embedding=24))
     with torch.no_grad():
         network.score_tower.score.weight.normal_(std=1.0)
-        torch.nn.init.zeros_(network.score_tower.score.bias)
+        network.load_state_dict({"score_tower.score.bias": torch.zeros(1)}, strict=False)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     checkpoint.save(path, network, {"images": "0"})
     return path
