@@ -18,9 +18,10 @@ from typing import Any
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-import numpy as np
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
 
-from trackers import Detections, Masks, SortTracker, Tracks
+from trackers import Detections, Masks, SortTracker, Tracks  # noqa: E402
 
 FRAME_S = 1 / 30
 
@@ -47,7 +48,7 @@ def scene(
     return out
 
 
-def ellipses(boxes: np.ndarray, size: tuple[int, int]) -> Masks:
+def ellipses(boxes: NDArray[np.float32], size: tuple[int, int]) -> Masks:
     """The ellipse in each box, cut off at the border of a picture of `size` (W, H)."""
     crops, offsets = [], np.zeros((len(boxes), 2), np.int32)
     for k, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
@@ -82,7 +83,7 @@ def ours(frame_size: tuple[int, int]) -> tuple[Callable[[Any], Detections], Any,
     """
     tracker, frame = SortTracker(), 0
 
-    def prepare(rows: np.ndarray) -> Detections:
+    def prepare(rows: NDArray[np.float64]) -> Detections:
         return Detections(rows[:, :4].astype(np.float32), rows[:, 4].astype(np.float32))
 
     def step(detections: Detections) -> Tracks:
@@ -100,7 +101,7 @@ def ours(frame_size: tuple[int, int]) -> tuple[Callable[[Any], Detections], Any,
 
 def main() -> None:
     """Print one line for each number of objects."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--objects", default="10,50,200,1000", help="numbers of boxes")
     parser.add_argument("--masks", default="50", help="numbers of masks, at 640x480")
     parser.add_argument("--frames", type=int, default=300)

@@ -15,7 +15,7 @@ import itertools
 import json
 import operator
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,13 +105,10 @@ def _truth_file(folder: Path) -> Path:
 
 def compare_masks(folder: Path, result: Path) -> metrics.Comparison:
     """Truth and result of one sequence of masks."""
-    truth = _read_mask_truth(folder)
+    truth = read_mask_truth(folder)
     tracks = _read_mask_tracks(result)
     length = read_seqinfo(folder).length or max(truth, default=-1) + 1
-    nothing: MaskFrame = MaskFrame([], [], None)
-    return metrics.compare(
-        _mask_frame(truth.get(k, nothing), tracks.get(k, nothing)) for k in range(length)
-    )
+    return metrics.compare(compare_mask_frames(truth, tracks, length))
 
 
 class MaskFrame(NamedTuple):
@@ -121,6 +118,15 @@ class MaskFrame(NamedTuple):
     masks: list[Rle]
     ignored: Rle | None
     """Region where a report that matches nothing is not counted."""
+
+
+def compare_mask_frames(
+    truth: dict[int, MaskFrame], tracks: dict[int, MaskFrame], length: int
+) -> Iterator[FrameIds]:
+    """Ids and similarities of the frames 0 ... `length` - 1."""
+    nothing = MaskFrame([], [], None)
+    for k in range(length):
+        yield _mask_frame(truth.get(k, nothing), tracks.get(k, nothing))
 
 
 def _mask_frame(truth: MaskFrame, tracks: MaskFrame) -> FrameIds:
@@ -143,8 +149,8 @@ def _mask_frame(truth: MaskFrame, tracks: MaskFrame) -> FrameIds:
     return truth.ids, [ids[k] for k in keep], similarity[:, keep]
 
 
-def _read_mask_truth(folder: Path) -> dict[int, MaskFrame]:
-    """Annotated masks by frame, counted from 0."""
+def read_mask_truth(folder: Path) -> dict[int, MaskFrame]:
+    """Annotated masks of a sequence by frame, counted from 0: `masks/*.png` or `instances.txt`."""
     frames = {}
     if (folder / "masks").is_dir():
         for path in sorted((folder / "masks").glob("*.png")):

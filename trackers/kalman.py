@@ -71,7 +71,8 @@ class KalmanModel:
 
     def __init__(self, config: MotionConfig) -> None:
         self.config = config
-        self._measurement = np.array([config.centre_noise**2, config.size_noise**2])
+        self.noise = np.array([config.centre_noise**2, config.size_noise**2])
+        """`(2,)` variance of a measured centre and of a measured side: R in units of size^2."""
         self._step_s = 0.0
         self._transition, self._noise = np.eye(14), np.zeros(14)
 
@@ -83,7 +84,7 @@ class KalmanModel:
         """
         filters = np.zeros((len(measured), 14))
         filters[:, :4] = measured
-        filters[:, 8:10] = self._measurement
+        filters[:, 8:10] = self.noise
         filters[:, 12:] = self.config.first_speed**2
         return filters
 
@@ -107,7 +108,7 @@ class KalmanModel:
         n = len(filters)
         x = filters[:, :8].reshape(n, 2, 2, 2)  # position and velocity of centre and of size
         P = filters[:, 8:].reshape(n, 3, 2)  # (pp, pv, vv) of centre and of size
-        K = P[:, :2] / (P[:, 0] + self._measurement)[:, None]  # P H^T S^-1, S = H P H^T + R
+        K = P[:, :2] / (P[:, 0] + self.noise)[:, None]  # P H^T S^-1, S = H P H^T + R
         y = measured.reshape(n, 2, 2) - x[:, 0]
         x += K[..., None] * y[:, None]
         # P' = P - K H P, entry by entry: Pvv - Kv Ppv, (1 - Kp) Ppp, (1 - Kp) Ppv

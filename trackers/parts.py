@@ -99,9 +99,13 @@ def remember(rows: Floats, now: NDArray[np.bool_], dt_s: float, config: PartsCon
     rows[:, REDUNDANT] += weight * (now - rows[:, REDUNDANT])
 
 
+SETTLED_HITS = 4.0
+"""Sightings before which a velocity is not known; till then a part is taken to move along."""
+
+
 def _move_together(part: Floats, whole: Floats, config: PartsConfig) -> NDArray[np.bool_]:
     """Whether `(K, COLUMNS)` pairs have almost the same velocity."""
     apart = part[:, 4:6] - whole[:, 4:6]
     speed = np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2)
     size = np.sqrt(whole[:, 2] * whole[:, 3])
-    return np.asarray(speed <= config.part_speed * size)
+    return np.asarray((speed <= config.part_speed * size) | (part[:, HITS] < SETTLED_HITS))

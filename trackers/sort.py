@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from trackers import association, parts
 from trackers import boxes as boxlib
 from trackers.detections import Detections
+from trackers.jitter import Jitter
 from trackers.kalman import KalmanModel, MotionConfig
 from trackers.masks import Masks
 from trackers.parts import PartsConfig
@@ -100,6 +101,10 @@ class SortConfig:
     reentry_similarity: float = 0.8
     """Smallest cosine of the appearance vectors at which a lost object is recognised."""
 
+    steady_boxes: bool = True
+    """Report filtered boxes where the detector's tremble from frame to frame, as learnt from the
+    stream (see `trackers.jitter`). Boxes that come with masks stay as measured."""
+
     motion: MotionConfig = dataclasses.field(default_factory=MotionConfig)
     """Noise of the Kalman filter."""
 
@@ -137,6 +142,9 @@ PASSES = np.array(
 )
 FORGOTTEN = 4
 
+SAMPLE_EVERY = 2
+"""Of so many frames two successive ones are looked at for jitter."""
+
 
 class SortTracker:
     """Follows objects from frame to frame. One tracker serves one stream."""
@@ -156,6 +164,8 @@ class SortTracker:
         self._started_s = self._before_s = self._now_s = -math.inf
         self._size: tuple[int, int] | None = None
         self._tentative = 0
+        self._jitter = Jitter()
+        self._frame = 0
 
     def update(self, detections: Detections, time_s: float) -> Tracks:
         """What is there at `time_s`, given what the detector saw.
@@ -220,10 +230,13 @@ class SortTracker:
         width, height = self._table.rows[:, 2], self._table.rows[:, 3]
         shared, area = widths * heights, (width * height).take(i)
         overlap = association.overlap_gain(shared, area, seen.areas.take(j))
-        if seen.masks is not None and self.config.mask_weight:
-            overlap = self._blend_masks(i, j, shared, overlap, seen)
         tall = association.overlap_gain(heights, height.take(i), seen.centres[:, 3].take(j))
-        return overlap, overlap + self.config.height_weight * tall
+        gain = overlap + self.config.height_weight * tall
+        if seen.masks is not None and self.config.mask_weight:
+            blend = self._blend_masks(i, j, shared, overlap, seen)
+            gain += blend - overlap
+            overlap = np.maximum(overlap, blend)
+        return overlap, gain
 
     def _blend_masks(
         self, i: Indices, j: Indices, shared: Floats, overlap: Floats, seen: _Seen
@@ -297,8 +310,12 @@ class SortTracker:
         if len(t) == 0:
             return
         d = matches.partner.take(t)
-        table = self._table
-        table.correct(t, self._model, seen.measured.take(d, 0), seen.centres.take(d, 0))
+        table, centres = self._table, seen.centres.take(d, 0)
+        if self.config.steady_boxes and seen.masks is None and self._frame % SAMPLE_EVERY < 2:
+            rows = table.rows.take(t, 0)
+            self._jitter.observe(rows, centres, self._model.noise, self._now_s, self._before_s)
+            table.rows[t] = rows
+        table.correct(t, self._model, seen.measured.take(d, 0), centres)
         if seen.masks is not None:
             table.rows[t, AREA] = seen.mask_areas.take(d)
             table.see(t, seen.masks, d)
@@ -398,6 +415,10 @@ class SortTracker:
         index = index.take(table.ids.take(index).argsort())
         rows = table.rows.take(index, 0)
         coasting = rows[:, SEEN_S] < self._now_s
+        if self.config.steady_boxes and self._size is None:
+            measured = boxlib.to_centres(rows[:, BOX])
+            measured += self._jitter.filtered_share * (rows[:, :4] - measured)
+            rows[:, BOX] = boxlib.to_corners(measured)
         ghosts = coasting.nonzero()[0]
         if len(ghosts):
             rows[ghosts, BOX] = boxlib.to_corners(rows[ghosts, :4])
@@ -431,6 +452,7 @@ class SortTracker:
         if math.isinf(self._started_s):
             self._started_s = self._now_s = time_s
         self._before_s, self._now_s = self._now_s, time_s
+        self._frame += 1
 
     def _check_kind(self, detections: Detections) -> None:
         """Masks and features must be there in every frame with detections, or in none."""

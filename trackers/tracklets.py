@@ -25,7 +25,10 @@ SCORE, SEEN_S, HITS, EVIDENCE, BORN_S, ID, REDUNDANT, AREA = range(18, 26)
 tentative; share of the time that it was part or copy of another; pixels of the last mask."""
 MEASURED = slice(14, 20)
 """What a sighting replaces: box, score and time."""
-COLUMNS = 26
+INNOVATION = slice(26, 30)
+"""Last innovation of cx, cy, w, h in units of size, taken at the time SAMPLED_S."""
+SAMPLED_S = 30
+COLUMNS = 31
 
 FEATURE_MEMORY = 0.9
 """Share of the old appearance vector that a new sighting leaves."""

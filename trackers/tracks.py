@@ -18,7 +18,8 @@ class Tracks:
     """`(N,)` from 1, never used again by the same tracker."""
 
     boxes: NDArray[np.float32]
-    """`(N, 4)` x1, y1, x2, y2 in source pixels: as measured where `coasting` is false."""
+    """`(N, 4)` x1, y1, x2, y2 in source pixels: as measured where `coasting` is false, less the
+    jitter of a detector that trembles and gives no masks."""
 
     scores: NDArray[np.float32]
     """`(N,)` objectness of the last detection, in [0, 1]."""

@@ -7,7 +7,7 @@ import pytest
 
 from trackers import metrics
 
-NOTHING = ([], [], np.zeros((0, 0)))
+NOTHING: tuple[list[int], list[int], np.ndarray] = ([], [], np.zeros((0, 0)))
 
 
 def one(truth, track, similarity=1.0):

@@ -11,6 +11,9 @@ from trackers.parts import PartsConfig
 
 SIZE = (240, 320)
 
+AS_MEASURED = SortConfig(steady_boxes=False)
+"""Reports measured boxes to the last bit, so that a test can tell which detection it was."""
+
 
 def detections(boxes, scores=0.9, masks=None, features=None):
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
@@ -34,7 +37,7 @@ def ellipses(boxes, size=SIZE):
 
 def run(frames, rate=25.0, config=None):
     """Tracks of each frame; a frame is Detections, or (Detections, time)."""
-    tracker = SortTracker(config)
+    tracker = SortTracker(config or AS_MEASURED)
     out = []
     for k, frame in enumerate(frames):
         seen, time_s = frame if isinstance(frame, tuple) else (frame, k / rate)
@@ -161,8 +164,7 @@ def test_masks_tell_apart_what_boxes_cannot():
         boxes = [[50 + k, 50, 110 + k, 110]] * 2
         order = [0, 1] if k % 2 else [1, 0]
         frames.append(detections(boxes, masks=Masks.from_dense(dense[order])))
-    config = SortConfig(parts=PartsConfig(copy_iou=1.1))
-    out = run(frames, config=config)
+    out = run(frames, config=SortConfig(parts=PartsConfig(copy_iou=1.1)))
     corner = [t.masks.full(t.ids.tolist().index(1))[52, 100 + k] for k, t in enumerate(out)]
     assert len(set(corner)) == 1
     assert {i for t in out for i in t.ids.tolist()} == {1, 2}
@@ -174,6 +176,122 @@ def test_masks_that_come_and_go_are_refused():
     tracker.update(Detections.empty(), 0.04)  # no objects, no masks: fine
     with pytest.raises(ValueError, match="masks should be given in every frame or in none"):
         tracker.update(detections([box_at(50, 50)]), 0.08)
+
+
+# Jitter.
+
+
+def trembling(noise, frames=80):
+    """An object on a straight line, and where a detector sees it."""
+    rng = np.random.default_rng(0)
+    truth = np.array([box_at(40 + 2 * k, 100 + k) for k in range(frames)])
+    return truth, truth + rng.normal(0, noise, truth.shape)
+
+
+def error(out, truth):
+    """Mean distance of the reported box's sides from the truth, once the filter has settled."""
+    return np.mean(
+        [np.abs(t.boxes[0] - b).mean() for t, b in zip(out[30:], truth[30:], strict=True)]
+    )
+
+
+def test_boxes_of_a_trembling_detector_are_steadied():
+    truth, seen = trembling(1.5)
+    frames = [detections([b]) for b in seen]
+    assert error(run(frames, config=SortConfig()), truth) < 0.8 * error(run(frames), truth)
+
+
+def test_boxes_of_a_precise_detector_stay_as_measured():
+    truth, _ = trembling(0.0)
+    out = run([detections([b]) for b in truth], config=SortConfig())
+    assert error(out, truth) < 1e-3
+
+
+def test_boxes_that_come_with_masks_stay_as_measured():
+    _, seen = trembling(1.5, 40)
+    frames = [detections([b], masks=ellipses([b])) for b in seen]
+    assert error(run(frames, config=SortConfig()), seen) < 1e-4
+
+
+# Parts and wholes.
+
+
+def scene_of(*boxes_and_more):
+    """One frame: ellipses in boxes, all scored .9."""
+    boxes = list(boxes_and_more)
+    return detections(boxes, masks=ellipses(boxes))
+
+
+def reported(out):
+    """Number of objects reported in the last frame."""
+    return len(out[-1])
+
+
+def test_a_part_that_moves_along_is_not_reported():
+    """A head inside its person, found after the person."""
+    frames = []
+    for k in range(50):
+        person, head = box_at(60 + 2 * k, 120, 60, 160), box_at(60 + 2 * k, 60, 20, 30)
+        frames.append(scene_of(person, head) if k > 15 else scene_of(person))
+    out = run(frames)
+    assert {i for t in out for i in t.ids.tolist()} == {1}
+
+
+def test_a_part_found_before_its_whole_gives_way_to_it():
+    frames = []
+    for k in range(80):
+        person, head = box_at(60 + 2 * k, 120, 60, 160), box_at(60 + 2 * k, 60, 20, 30)
+        frames.append(scene_of(person, head) if k > 15 else scene_of(head))
+    out = run(frames)
+    assert out[10].ids.tolist() == [1]
+    assert out[-1].ids.tolist() == [2]
+
+
+def test_who_walks_past_something_large_is_not_swallowed():
+    """The worst case: the large thing's mask is filled where the small one stands before it."""
+    car = box_at(160, 120, 160, 100)
+    frames = [scene_of(car, box_at(20 + 4 * k, 120, 20, 50)) for k in range(70)]
+    assert all({1, 2} <= set(t.ids.tolist()) for t in run(frames))
+
+
+def test_what_leaves_the_whole_is_reported():
+    frames = []
+    for k in range(100):
+        x = 160 if k < 40 else min(160 + 6 * (k - 40), 290)
+        frames.append(scene_of(box_at(120, 120, 160, 100), box_at(x, 120, 20, 30)))
+    out = run(frames)
+    assert len(out[30]) == 1
+    assert reported(out) == 2
+
+
+def test_a_second_mask_on_the_same_thing_is_not_reported():
+    frames = []
+    for k in range(40):
+        first, second = box_at(100 + k, 120, 80, 60), box_at(103 + k, 121, 80, 60)
+        frames.append(scene_of(first, second) if k > 5 else scene_of(first))
+    assert reported(run(frames)) == 1
+
+
+def test_the_policy_can_be_left_out():
+    config = SortConfig(parts=PartsConfig(part_inside=1.1, copy_iou=1.1))
+    frames = [scene_of(box_at(120, 120, 160, 100), box_at(130, 120, 20, 30)) for _ in range(20)]
+    assert reported(run(frames, config=config)) == 2
+    assert reported(run(frames)) == 1
+
+
+# Appearance.
+
+
+def test_who_comes_back_after_long_is_recognised_by_appearance():
+    one, other = np.eye(4, dtype=np.float32)[:2]
+    away = [detections([]) for _ in range(60)]
+    before = [detections([box_at(50, 50)], features=one[None]) for _ in range(10)]
+    same = [detections([box_at(250, 200)], features=one[None]) for _ in range(5)]
+    stranger = [detections([box_at(250, 200)], features=other[None]) for _ in range(5)]
+    assert run(before + away + same)[-1].ids.tolist() == [1]
+    assert run(before + away + stranger)[-1].ids.tolist() == [2]
+    forever = [detections([]) for _ in range(int(25 * SortConfig().reentry_s) + 10)]
+    assert run(before + forever + same)[-1].ids.tolist() == [2]
 
 
 # What is refused.
@@ -253,7 +371,9 @@ def streams(draw, max_objects=8):
 @settings(max_examples=40, deadline=None)
 @given(streams())
 def test_identities_are_unique_and_never_used_again(frames):
-    newest, last_seen, gone = 0, {}, set()
+    newest = 0
+    last_seen: dict[int, int] = {}
+    gone: set[int] = set()
     for k, tracks in enumerate(run(frames)):
         ids = tracks.ids.tolist()
         assert ids == sorted(set(ids))
