@@ -173,12 +173,16 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """The command line's arguments; each is a setting."""
     formats = ", ".join(FORMATS)
+    presets = ", ".join(name for name in configs.presets() if not name.startswith("train"))
     result = _Parser(
         prog="pipeline.run",
         description="Find, segment and follow every object in a video.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=(
-            "examples: --source webcam   |   --source clip.mp4 --save video,jsonl,mot,mots   |   "
-            "--source rtsp://host/stream --save jsonl:- | jq .tracks"
+            "examples:\n"
+            "  %(prog)s --source webcam\n"
+            "  %(prog)s --source clip.mp4 --save video,jsonl,mot,mots\n"
+            "  %(prog)s --source rtsp://host/stream --save jsonl:- | jq .tracks"
         ),
     )
     result.add_argument(
@@ -190,7 +194,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--config",
         metavar="NAME|FILE",
-        help=f"settings: a preset ({', '.join(configs.presets())}) or a YAML file",
+        help=f"settings: a preset ({presets}) or a YAML file",
     )
     result.add_argument(
         "--set",
