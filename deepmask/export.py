@@ -28,11 +28,10 @@ class _Decode(nn.Module):
         return masks.sigmoid(), quality.sigmoid(), appearance
 
 
-def dense(network: DeepMask, size: tuple[int, int], path: Path) -> None:
-    """Write the dense half for pictures `(1, H, W, 3)` uint8 of `size` (H, W)."""
-    example = torch.zeros(1, *size, 3, dtype=torch.uint8)
-    model = _convert(Peaks(network, size), example)
-    model.reshape([1, *size, 3])
+def dense(network: DeepMask, path: Path) -> None:
+    """Write the dense half, for pictures `(1, H, W, 3)` uint8 of any size."""
+    model = _convert(Peaks(network), torch.zeros(1, 128, 192, 3, dtype=torch.uint8))
+    model.reshape([1, -1, -1, 3])
     _save(model, path)
 
 

@@ -23,9 +23,8 @@ class Level(NamedTuple):
 
     rows: int
     cols: int
-    stride_y: float
-    """Pixels a row: the picture's height / `rows`."""
-    stride_x: float
+    stride: float
+    """Pixels a cell; cell (i, j) is centred at ((j + 1/2) stride, (i + 1/2) stride)."""
     first: int
     """Index of its first cell among all levels' cells."""
     first_padded: int
@@ -48,7 +47,7 @@ def pyramid(size: tuple[int, int], config: DeepMaskConfig) -> list[Level]:
     first = first_padded = 0
     for k in range(config.levels):
         rows, cols = _cells(height, k), _cells(width, k)
-        levels.append(Level(rows, cols, height / rows, width / cols, first, first_padded))
+        levels.append(Level(rows, cols, 8 * 2 ** (k / 2), first, first_padded))
         first += rows * cols
         first_padded += (rows + border) * (cols + border)
     return levels
@@ -61,8 +60,7 @@ def cell_windows(size: tuple[int, int], config: DeepMaskConfig) -> NDArray[np.fl
     windows = []
     for level in pyramid(size, config):
         y, x = np.mgrid[: level.rows, : level.cols] + 0.5
-        window = np.stack([x - half, y - half, x + half, y + half], -1)
-        window *= [level.stride_x, level.stride_y] * 2
+        window = np.stack([x - half, y - half, x + half, y + half], -1) * level.stride
         windows.append(window.reshape(-1, 4))
     return np.concatenate(windows).astype(np.float32)
 
@@ -99,6 +97,6 @@ def _to_step(side: float) -> int:
 
 
 def _cells(side: int, level: int) -> int:
-    """Cells along a side: whole octaves halve (rounding up), the levels between lie at 1/sqrt 2."""
+    """Cells along a side: whole octaves halve (rounding up); see `network.half_octave`."""
     octave = math.ceil(side / (8 << (level // 2)))
-    return octave if level % 2 == 0 else max(1, round(octave / math.sqrt(2)))
+    return octave if level % 2 == 0 else math.floor((octave + 1) / math.sqrt(2))

@@ -13,6 +13,7 @@ masks decoded only where it peaks. At such a place the result is that of the den
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepmask.config import DeepMaskConfig
-from deepmask.geometry import Level, cell_indices, cell_windows, pyramid
+from deepmask.geometry import cell_indices, cell_windows
 
 # EfficientNet-B0 (Tan and Le 2019, table 1): expansion, channels, repeats, stride, kernel.
 STAGES = (
@@ -44,12 +45,17 @@ DETAIL_STRIDE = 4
 class Dense(NamedTuple):
     """What the network says of a whole picture. N cells over all levels, M with borders."""
 
-    objectness: Tensor
-    """`(B, N)` logits, levels finest first, each row by row."""
+    scores: list[Tensor]
+    """Objectness logits `(B, 1, h, w)` of each level, finest first."""
     features: Tensor
     """`(B, M, C)`: each level's cells with a zero border of half a window."""
     detail: Tensor
     """`(B, D, H/4, W/4)`"""
+
+    @property
+    def objectness(self) -> Tensor:
+        """`(B, N)` logits of all cells, levels finest first, each row by row."""
+        return torch.cat([x.flatten(1) for x in self.scores], 1)
 
 
 class Decoded(NamedTuple):
@@ -152,21 +158,25 @@ class Pyramid(nn.Module):
         self.smooth = nn.ModuleList(_separable(channels, channels, 3) for _ in inputs)
         self.coarser = _separable(channels, channels, 3, stride=2)
 
-    def forward(self, maps: tuple[Tensor, ...], levels: list[Level]) -> list[Tensor]:
+    def forward(self, maps: tuple[Tensor, ...], levels: int) -> list[Tensor]:
         merged = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
         for i in range(len(merged) - 1, 0, -1):
             merged[i - 1] = merged[i - 1] + F.interpolate(merged[i], scale_factor=2.0)
         octaves = [smooth(x) for smooth, x in zip(self.smooth, merged, strict=True)]
-        while 2 * len(octaves) < len(levels):
+        while 2 * len(octaves) < levels:
             octaves.append(self.coarser(octaves[-1]))
         return [
-            octaves[k // 2]
-            if k % 2 == 0
-            else F.interpolate(
-                octaves[k // 2], size=(level.rows, level.cols), mode="bilinear", align_corners=False
-            )
-            for k, level in enumerate(levels)
+            octaves[k // 2] if k % 2 == 0 else half_octave(octaves[k // 2]) for k in range(levels)
         ]
+
+
+def half_octave(x: Tensor) -> Tensor:
+    """A map `(B, C, n, m)` at 1 / sqrt 2: `(n + 1) / sqrt 2` rounded down, and so for m.
+
+    The border is repeated once, so that the last cells reach to the picture's end.
+    """
+    x = F.pad(x, (0, 1, 0, 1), mode="replicate")
+    return F.interpolate(x, scale_factor=math.sqrt(0.5), mode="bilinear", align_corners=False)
 
 
 class ScoreTower(nn.Module):
@@ -190,14 +200,14 @@ class ScoreTower(nn.Module):
         assert self.score.bias is not None
         nn.init.constant_(self.score.bias, -4.6)  # focal loss's prior of 0.01 (Lin et al. 2017)
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """Maps `(B, C, h, w)` of each level -> `(B, N)` logits."""
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Maps `(B, C, h, w)` of each level -> logits `(B, 1, h, w)` of each."""
         scores = []
         for norms, x in zip(self.norms, maps, strict=True):
             for conv, norm in zip(self.convs, norms, strict=True):  # type: ignore[call-overload]
                 x = F.relu(norm(conv(x)))
-            scores.append(self.score(x).flatten(1))
-        return torch.cat(scores, 1)
+            scores.append(self.score(x))
+        return scores
 
 
 class MaskHead(nn.Module):
@@ -265,9 +275,8 @@ class DeepMask(nn.Module):
 
     def dense(self, images: Tensor) -> Dense:
         """Pictures `(B, 3, H, W)` RGB, 0 to 255, sides multiples of 32 px -> `Dense`."""
-        levels = pyramid((images.shape[2], images.shape[3]), self.config)
         c2, *deeper = self.trunk((images - PIXEL_MEAN) / PIXEL_STD)
-        maps = self.pyramid(tuple(deeper), levels)
+        maps = self.pyramid(tuple(deeper), self.config.levels)
         top = F.interpolate(
             self.detail_top(maps[0]), scale_factor=2.0, mode="bilinear", align_corners=False
         )
@@ -319,10 +328,9 @@ class DeepMask(nn.Module):
 class Peaks(nn.Module):
     """The dense half as the runtimes run it: pixels in, objectness at its local maxima out."""
 
-    def __init__(self, network: DeepMask, size: tuple[int, int]) -> None:
+    def __init__(self, network: DeepMask) -> None:
         super().__init__()
         self.network = network
-        self.levels = pyramid(size, network.config)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures `(B, H, W, 3)` uint8 RGB -> scores `(B, N)`, features, detail.
@@ -330,13 +338,11 @@ class Peaks(nn.Module):
         Scores are probabilities; they are 0 where a cell of the 3x3 around has a higher one.
         """
         dense = self.network.dense(images.permute(0, 3, 1, 2).to(dense_dtype(self.network)))
-        scores = dense.objectness.float().sigmoid()
         peaks = []
-        for level in self.levels:
-            cells = scores[:, level.first : level.first + level.rows * level.cols]
-            grid = cells.view(-1, 1, level.rows, level.cols)
-            highest = F.max_pool2d(grid, 3, 1, 1)
-            peaks.append((grid * (grid >= highest)).flatten(1))
+        for logits in dense.scores:
+            scores = logits.float().sigmoid()
+            highest = F.max_pool2d(scores, 3, 1, 1)
+            peaks.append((scores * (scores >= highest)).flatten(1))
         return torch.cat(peaks, 1), dense.features, dense.detail
 
 

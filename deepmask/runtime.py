@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when the converted graphs change, so that old caches are left alone."""
 
 
@@ -67,11 +67,14 @@ class TorchRuntime:
     def __init__(self, network: DeepMask, device: torch.device) -> None:
         import torch
 
+        from deepmask.network import Peaks
+
         self.config, self.device = network.config, device
         self.half = device.type == "cuda"
         dtype = torch.float16 if self.half else torch.float32
         network = network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network.eval().requires_grad_(False)
+        self._peaks = Peaks(self.network)
         name = torch.cuda.get_device_name(device) if self.half else "CPU"
         self.description = f"torch {'float16' if self.half else 'float32'} on {name}"
         self.concurrency = 2 if self.half else 1
@@ -84,7 +87,7 @@ class TorchRuntime:
 
         with torch.inference_mode(), self._stream():
             pixels = self._upload(_resize(image, size))
-            scores, features, detail = self._peaks(size)(pixels)
+            scores, features, detail = self._peaks(pixels)
             objectness = scores[0].float().cpu().numpy()
             cells = choose_cells(objectness, min_score**2, count)
             if len(cells) == 0:
@@ -114,11 +117,6 @@ class TorchRuntime:
             )
         pinned.numpy()[:] = image
         return pinned.to(self.device, non_blocking=True)[None]
-
-    def _peaks(self, size: tuple[int, int]) -> Any:
-        from deepmask.network import Peaks
-
-        return Peaks(self.network, size)
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[None]:
@@ -154,7 +152,7 @@ class OpenVinoRuntime:
         self.cache = _cache_folder(weights)
         self.config = self._load_config()
         # In bfloat16 the decoder would sample the detail pixels away from where it should.
-        self._decoder = self._open(self.cache / "decode.xml", self._convert_decoder, "f32")
+        self._decoder = self._open("decode", "f32")
         self._dense: dict[tuple[int, int], Any] = {}
         self._lock = threading.Lock()
         self._local = threading.local()
@@ -188,10 +186,7 @@ class OpenVinoRuntime:
         if size not in self._local.dense:
             with self._lock:
                 if size not in self._dense:
-                    path = self.cache / f"dense-{size[0]}x{size[1]}.xml"
-                    self._dense[size] = self._open(
-                        path, lambda: self._convert_dense(path, size), self.precision
-                    )
+                    self._dense[size] = self._open("dense", self.precision, size)
             self._local.dense[size] = self._dense[size].create_infer_request()
         return self._local.dense[size], self._local.decode
 
@@ -207,30 +202,27 @@ class OpenVinoRuntime:
             path.write_text(json.dumps(dataclasses.asdict(config)))
             return config
 
-    def _convert_decoder(self) -> None:
-        from deepmask import checkpoint, export
-
-        export.decoder(checkpoint.load(self.weights), self.cache / "decode.xml")
-
-    def _convert_dense(self, path: Path, size: tuple[int, int]) -> None:
-        from deepmask import checkpoint, export
-
-        export.dense(checkpoint.load(self.weights), size, path)
-
-    def _open(self, path: Path, convert: Callable[[], None], precision: str) -> Any:
+    def _open(self, name: str, precision: str, size: tuple[int, int] | None = None) -> Any:
         """Compile a graph of the cache; one that is missing or damaged is converted first."""
+        path = self.cache / f"{name}.xml"
         if path.is_file():
             try:
-                return self._compile(path, precision)
+                return self._compile(path, precision, size)
             except RuntimeError as error:
                 log.warning("converting again, the cached network is damaged: %s", error)
                 shutil.rmtree(self.cache / "compiled", ignore_errors=True)
-        convert()
-        return self._compile(path, precision)
+        from deepmask import checkpoint, export
 
-    def _compile(self, path: Path, precision: str) -> Any:
+        convert = {"dense": export.dense, "decode": export.decoder}[name]
+        convert(checkpoint.load(self.weights), path)
+        return self._compile(path, precision, size)
+
+    def _compile(self, path: Path, precision: str, size: tuple[int, int] | None) -> Any:
+        model = self.core.read_model(path)
+        if size is not None:
+            model.reshape([1, *size, 3])
         return self.core.compile_model(
-            path,
+            model,
             "CPU",
             {
                 "PERFORMANCE_HINT": "THROUGHPUT",

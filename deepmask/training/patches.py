@@ -60,7 +60,8 @@ class TargetMaker:
         self.x, self.y = (windows[:, :2] + windows[:, 2:]).T / 2
         self.stride = (windows[:, 2] - windows[:, 0]) / config.window
         self.octave = np.log2(self.stride * np.float32(config.canonical))
-        self.pixel = (self.y.astype(int), self.x.astype(int))
+        last = size_px - 1  # the last cells of coarse levels may be centred beyond the edge
+        self.pixel = tuple(np.minimum(v.astype(int), last) for v in (self.y, self.x))
 
     def __call__(
         self, objects: Objects, background_weight: float, rng: np.random.Generator

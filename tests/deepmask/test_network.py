@@ -81,7 +81,7 @@ def test_a_picture_does_not_depend_on_its_batch(network, dense):
 
 def test_peaks_are_local_maxima(network):
     images = torch.randint(0, 256, (1, *SIZE, 3), dtype=torch.uint8)
-    peaks = Peaks(network, SIZE)(images)[0][0]
+    peaks = Peaks(network)(images)[0][0]
     scores = network.dense(images.permute(0, 3, 1, 2).float()).objectness[0].sigmoid()
     level = pyramid(SIZE, CONFIG)[0]
     grid = scores[: level.rows * level.cols].view(level.rows, level.cols).numpy()
