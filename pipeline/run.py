@@ -31,7 +31,7 @@ from pipeline.frames import VideoInfo
 from pipeline.inference import detect_async
 from pipeline.reader import read_frames
 from pipeline.sinks import FORMATS, Outputs, SinkContext, open_sinks, prepare
-from pipeline.sources import open_source, redact
+from pipeline.sources import described_cameras, list_cameras, open_source, redact
 from pipeline.stats import Progress, RunStats, RunSummary, TimedDetector, TimedSource, as_dict
 from trackers.sort import SortTracker
 
@@ -223,6 +223,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--start", metavar="S", help="begin S seconds into a file")
     result.add_argument("--duration", metavar="S", help="end after S seconds")
     result.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    result.add_argument(
+        "--list-cameras", action="store_true", help="name the cameras of this machine, and end"
+    )
     return result
 
 
@@ -248,6 +251,8 @@ def settings(arguments: argparse.Namespace) -> PipelineConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
     arguments = parser().parse_args(argv)
+    if arguments.list_cameras:
+        return show_cameras()
     stats = RunStats()
     progress = Progress(stats, None if arguments.quiet else sys.stderr)
     with handling(signal.default_int_handler), speaking(arguments.quiet):
@@ -263,6 +268,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress.close()
             print(*stats.summary().lines(), sep="\n", file=sys.stderr)
     return code
+
+
+def show_cameras() -> int:
+    """Print device and description of each camera; gives the exit code."""
+    cameras = list_cameras()
+    print(*(f"{device}\t{description}\n" for device, description in cameras), sep="", end="")
+    if not cameras:
+        print(f"{parser().prog}: {described_cameras()}", file=sys.stderr)
+    return DONE
 
 
 @contextmanager

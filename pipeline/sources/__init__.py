@@ -16,14 +16,21 @@ from typing import Protocol, Self
 
 from pipeline.frames import Frame, VideoInfo
 from pipeline.sources.addresses import redact
-from pipeline.sources.cameras import list_cameras
+from pipeline.sources.cameras import described_cameras, list_cameras
 from pipeline.sources.config import SourceConfig
 from pipeline.sources.images import ImageFiles, ImageSource, find_images
 from pipeline.sources.inputs import folder_name, is_path, resolve, safe_name
 from pipeline.sources.video import VideoSource
 from pipeline.sources.webp import WebpImages, is_animated_webp
 
-__all__ = ["Source", "SourceConfig", "list_cameras", "open_source", "redact"]
+__all__ = [
+    "Source",
+    "SourceConfig",
+    "described_cameras",
+    "list_cameras",
+    "open_source",
+    "redact",
+]
 
 
 class Source(Protocol):

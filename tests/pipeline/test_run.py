@@ -16,6 +16,7 @@ from subprocess import PIPE, Popen
 from typing import Any
 
 import av
+import av.device
 import numpy as np
 import pytest
 import yaml
@@ -365,6 +366,20 @@ def test_help_names_the_presets_and_formats(capsys):
     text = capsys.readouterr().out
     for word in ("webcam", "--save", "mots", "--duration", "runs/"):
         assert word in text
+
+
+def test_list_cameras(monkeypatch, capsys):
+    known = [av.device.DeviceInfo("/dev/video2", "HD Webcam", False, ["video"])]
+    monkeypatch.setattr(av.device, "enumerate_input_devices", lambda _: known)
+    assert main(["--list-cameras"]) == 0
+    assert capsys.readouterr() == ("/dev/video2\tHD Webcam\n", "")
+
+
+def test_list_cameras_where_there_is_none(monkeypatch, capsys):
+    monkeypatch.setattr(av.device, "enumerate_input_devices", lambda _: [])
+    monkeypatch.setattr("pipeline.sources.cameras.Path.glob", lambda *_: [])
+    assert main(["--list-cameras"]) == 0
+    assert capsys.readouterr() == ("", "pipeline.run: there is no camera on this machine\n")
 
 
 # Processes of their own: signals, kill -9, pipes.
