@@ -426,9 +426,7 @@ def test_web_view_says_that_its_port_is_taken():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        with pytest.raises(
-            SinkError, match=r"port \d+: Address already in use; --set"
-        ):
+        with pytest.raises(SinkError, match=r"port \d+: Address already in use; --set"):
             WebSink(context(view="web", web_port=other.getsockname()[1]))
 
 
