@@ -27,8 +27,17 @@ MEMORY_PAIRS = 500.0
 TRUST_PAIRS = 15.0
 """Pairs of innovations like those of a perfect detector that are taken to have come before."""
 
+LEARN_PAIRS, SAMPLE_EVERY = 300, 16
+"""After so many pairs only two successive frames of so many are looked at."""
+
 LARGEST = 0.3
 """Innovations are cut to this share of the object's size: a wrong match is no jitter."""
+
+
+TO_CENTRES = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]])
+"""Rows x1, y1, x2, y2 times this are rows cx, cy, w, h."""
+TO_CORNERS = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
+"""And back."""
 
 
 class Jitter:
@@ -37,14 +46,21 @@ class Jitter:
     def __init__(self) -> None:
         self._squares = np.full(2, TRUST_PAIRS * 0.03**2)
         self._products = self._squares.copy()
-        self._slack = np.full(2, 0.5)
+        self._pairs = 0
+        self._from_measured, self._from_filtered = np.eye(4), np.zeros((4, 4))
 
-    @property
-    def filtered_share(self) -> Floats:
-        """`(4,)` g of the module's docstring for cx, cy, w, h, in [0, 1]."""
-        share: Floats = 1.0 - self._products / self._squares / self._slack
-        share = share.clip(0.0, 1.0)
-        return share.repeat(2)
+    def is_due(self, frame: int) -> bool:
+        """Whether to look at a frame: at each until enough is known, then at some, in twos."""
+        return self._pairs < LEARN_PAIRS or frame % SAMPLE_EVERY < 2
+
+    def steadied(self, boxes: Floats, centres: Floats) -> Floats:
+        """`(N, 4)` best estimates as x1, y1, x2, y2.
+
+        Args:
+            boxes: `(N, 4)` x1, y1, x2, y2 as measured.
+            centres: `(N, 4)` cx, cy, w, h as filtered.
+        """
+        return boxes @ self._from_measured + centres @ self._from_filtered
 
     def observe(
         self, rows: Floats, centres: Floats, noise: Floats, now_s: float, before_s: float
@@ -67,9 +83,17 @@ class Jitter:
             fade = 0.5 ** (len(both) / MEMORY_PAIRS)
             self._squares = fade * self._squares + _by_kind(last * last)
             self._products = fade * self._products + _by_kind(last * innovation[both])
-            self._slack = (noise / (rows[both, 8:10] + noise)).mean(0)  # 1 - K
+            slack = (noise / (rows[both, 8:10] + noise)).mean(0)  # 1 - K
+            self._pairs += len(both)
+            self._set_share(1.0 - self._products / self._squares / slack)
         rows[:, INNOVATION] = innovation
         rows[:, SAMPLED_S] = now_s
+
+    def _set_share(self, share: Floats) -> None:
+        """Build the matrices of `steadied` for g of centres and of sizes, `(2,)`."""
+        g = share.clip(0.0, 1.0).repeat(2)
+        self._from_filtered = g[:, None] * TO_CORNERS
+        self._from_measured = TO_CENTRES @ ((1.0 - g)[:, None] * TO_CORNERS)
 
 
 def _by_kind(values: Floats) -> Floats:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from trackers import association
 from trackers import boxes as boxlib
 from trackers.masks import Masks
-from trackers.tracklets import AREA, BORN_S, BOX, HITS, REDUNDANT, SCORE
+from trackers.tracklets import AREA, BORN_S, BOX, HITS, REDUNDANT, SCORE, VELOCITY
 
 Floats = NDArray[np.float64]
 
@@ -105,7 +105,7 @@ SETTLED_HITS = 4.0
 
 def _move_together(part: Floats, whole: Floats, config: PartsConfig) -> NDArray[np.bool_]:
     """Whether `(K, COLUMNS)` pairs have almost the same velocity."""
-    apart = part[:, 4:6] - whole[:, 4:6]
+    apart = part[:, VELOCITY] - whole[:, VELOCITY]
     speed = np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2)
     size = np.sqrt(whole[:, 2] * whole[:, 3])
     return np.asarray((speed <= config.part_speed * size) | (part[:, HITS] < SETTLED_HITS))

@@ -26,6 +26,7 @@ from trackers.tracklets import (
     AREA,
     BORN_S,
     BOX,
+    CENTRE,
     COLUMNS,
     EVIDENCE,
     FILTER,
@@ -35,6 +36,7 @@ from trackers.tracklets import (
     REDUNDANT,
     SCORE,
     SEEN_S,
+    VELOCITY,
     Tracklets,
 )
 from trackers.tracks import Tracks
@@ -142,9 +144,6 @@ PASSES = np.array(
 )
 FORGOTTEN = 4
 
-SAMPLE_EVERY = 2
-"""Of so many frames two successive ones are looked at for jitter."""
-
 
 class SortTracker:
     """Follows objects from frame to frame. One tracker serves one stream."""
@@ -194,7 +193,7 @@ class SortTracker:
         """Match tracklets and detections, the surest first."""
         table, config = self._table, self.config
         matches = Matches(len(table), len(seen))
-        expected = boxlib.to_corners(table.rows[:, :4])
+        expected = boxlib.to_corners(table.rows[:, CENTRE])
         i, j, widths, heights = boxlib.overlaps(expected, seen.boxes)
         if len(i):
             overlap, gain = self._gain(i, j, widths, heights, seen)
@@ -252,7 +251,7 @@ class SortTracker:
         most = np.minimum(np.minimum(a, b), shared)
         bound = association.overlap_gain(most, a, np.maximum(b, 1.0))
         near = (association.blended_gain(overlap, bound, weight) > least).nonzero()[0]
-        last = self._table.expected_masks(seen.masks.size, np.arange(len(self._table)))
+        last = self._table.expected_masks(seen.masks.size, np.arange(len(self._table)), self._now_s)
         pixels = last.intersections(i.take(near), seen.masks, j.take(near))
         masks = association.overlap_gain(pixels, a.take(near), np.maximum(b.take(near), 1.0))
         out = np.zeros(len(i))
@@ -311,16 +310,24 @@ class SortTracker:
             return
         d = matches.partner.take(t)
         table, centres = self._table, seen.centres.take(d, 0)
-        if self.config.steady_boxes and seen.masks is None and self._frame % SAMPLE_EVERY < 2:
-            rows = table.rows.take(t, 0)
-            self._jitter.observe(rows, centres, self._model.noise, self._now_s, self._before_s)
-            table.rows[t] = rows
-        table.correct(t, self._model, seen.measured.take(d, 0), centres)
+        rows = table.rows.take(t, 0)
+        if self._steady() and self._jitter.is_due(self._frame):
+            noise, times = self._model.noise, (self._now_s, self._before_s)
+            self._jitter.observe(rows, centres, noise, *times)
+        self._model.correct(rows[:, FILTER], centres)
+        rows[:, MEASURED] = seen.measured.take(d, 0)
+        rows[:, HITS] += 1.0
+        rows[:, EVIDENCE] += rows[:, SCORE]
         if seen.masks is not None:
-            table.rows[t, AREA] = seen.mask_areas.take(d)
+            rows[:, AREA] = seen.mask_areas.take(d)
             table.see(t, seen.masks, d)
+        table.rows[t] = rows
         if seen.features is not None:
             table.recognise(t, seen.features.take(d, 0))
+
+    def _steady(self) -> bool:
+        """Whether boxes are reported less their jitter: not where masks go with them."""
+        return self.config.steady_boxes and self._size is None
 
     def _bury(self) -> None:
         """Forget who was missed and has not been seen for too long.
@@ -415,20 +422,18 @@ class SortTracker:
         index = index.take(table.ids.take(index).argsort())
         rows = table.rows.take(index, 0)
         coasting = rows[:, SEEN_S] < self._now_s
-        if self.config.steady_boxes and self._size is None:
-            measured = boxlib.to_centres(rows[:, BOX])
-            measured += self._jitter.filtered_share * (rows[:, :4] - measured)
-            rows[:, BOX] = boxlib.to_corners(measured)
+        if self._steady():
+            rows[:, BOX] = self._jitter.steadied(rows[:, BOX], rows[:, CENTRE])
         ghosts = coasting.nonzero()[0]
         if len(ghosts):
-            rows[ghosts, BOX] = boxlib.to_corners(rows[ghosts, :4])
+            rows[ghosts, BOX] = boxlib.to_corners(rows[ghosts, CENTRE])
         short = rows.astype(np.float32)
         return Tracks(
             ids=rows[:, ID].astype(np.int64),
             boxes=short[:, BOX],
             scores=short[:, SCORE],
             coasting=coasting,
-            velocities=short[:, 4:6],
+            velocities=short[:, VELOCITY],
             ages_s=(self._now_s - rows[:, BORN_S]).astype(np.float32),
             masks=None if self._size is None else self._masks_now(self._size, index, ghosts),
         )
@@ -438,7 +443,7 @@ class SortTracker:
         masks = self._table.masks(size, index)
         if len(ghosts) == 0:
             return masks
-        expected = self._table.expected_masks(size, index.take(ghosts))
+        expected = self._table.expected_masks(size, index.take(ghosts), self._now_s)
         shifts = np.zeros_like(masks.offsets)
         shifts[ghosts] = expected.offsets - masks.offsets[ghosts]
         return masks.moved(shifts)

@@ -18,6 +18,10 @@ Indices = NDArray[np.intp]
 
 FILTER = slice(0, 14)
 """State cx, cy, w, h, vx, vy, vw, vh, and its covariance: see `trackers.kalman`."""
+CENTRE = slice(0, 4)
+"""cx, cy, w, h of the state, pixels."""
+VELOCITY = slice(4, 6)
+"""vx, vy of the state, pixels a second."""
 BOX = slice(14, 18)
 """x1, y1, x2, y2 as last measured, pixels."""
 SCORE, SEEN_S, HITS, EVIDENCE, BORN_S, ID, REDUNDANT, AREA = range(18, 26)
@@ -68,24 +72,6 @@ class Tracklets:
         """Move every filter to where its object is expected `dt_s` seconds later."""
         model.predict(self.rows[:, FILTER], dt_s)
 
-    def correct(
-        self, index: Indices, model: KalmanModel, measured: Floats, centres: Floats
-    ) -> None:
-        """Feed the rows at `index` what was measured.
-
-        Args:
-            index: `(K,)` rows.
-            model: Of the filters.
-            measured: `(K, 6)` box, score and time.
-            centres: `(K, 4)` the boxes as cx, cy, w, h.
-        """
-        rows = self.rows.take(index, 0)
-        model.correct(rows[:, FILTER], centres)
-        rows[:, MEASURED] = measured
-        rows[:, HITS] += 1.0
-        rows[:, EVIDENCE] += rows[:, SCORE]
-        self.rows[index] = rows
-
     def see(self, index: Indices, masks: Masks, theirs: Indices) -> None:
         """The rows at `index` now have the masks `theirs` of `masks`."""
         self.offsets[index] = masks.offsets.take(theirs, 0)
@@ -130,12 +116,12 @@ class Tracklets:
         crops = tuple([self.crops[i] for i in index.tolist()])
         return Masks(size, self.offsets.take(index, 0), crops)
 
-    def expected_masks(self, size: tuple[int, int], index: Indices) -> Masks:
-        """The same moved to where their boxes are predicted, by whole pixels.
+    def expected_masks(self, size: tuple[int, int], index: Indices, now_s: float) -> Masks:
+        """The same moved by the objects' velocity since they were seen, by whole pixels.
 
         They are not cut at the picture's border: for comparing only.
         """
         rows = self.rows.take(index, 0)
-        moves = rows[:, :2] - 0.5 * (rows[:, 14:16] + rows[:, 16:18])
+        moves = rows[:, VELOCITY] * (now_s - rows[:, SEEN_S])[:, None]
         last = self.masks(size, index)
         return Masks(size, last.offsets + np.rint(moves).astype(np.int32), last.crops)
