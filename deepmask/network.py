@@ -66,7 +66,7 @@ class Decoded(NamedTuple):
     quality: Tensor
     """`(B, K)` logits of the predicted IoU of the mask with its object."""
     appearance: Tensor
-    """`(B, K, C)` unit vectors: the window's features averaged under the mask."""
+    """`(B, K, C)` unit vectors: features under the mask, less what objects have in common."""
 
 
 class Depthwise(nn.Conv2d):
@@ -260,6 +260,9 @@ class MaskHead(nn.Module):
 class DeepMask(nn.Module):
     """The network. `dense` looks at a picture once; `decode` gives the masks of chosen cells."""
 
+    appearance_mean: Tensor
+    """`(C,)` mean appearance of all kinds of objects, measured after training."""
+
     def __init__(self, config: DeepMaskConfig | None = None) -> None:
         super().__init__()
         self.config = config or DeepMaskConfig()
@@ -272,6 +275,7 @@ class DeepMask(nn.Module):
         self.detail_top = nn.Conv2d(channels, 32, 1)
         self.detail = nn.Sequential(_separable(32, 32, 3), nn.Conv2d(32, self.config.detail, 1))
         self.mask_head = MaskHead(self.config)
+        self.register_buffer("appearance_mean", torch.zeros(channels))
 
     def dense(self, images: Tensor) -> Dense:
         """Pictures `(B, 3, H, W)` RGB, 0 to 255, sides multiples of 32 px -> `Dense`."""
@@ -309,11 +313,16 @@ class DeepMask(nn.Module):
         )
 
     def _appearance(self, cells: Tensor, masks: Tensor) -> Tensor:
-        """Features `(n, 81 C)` averaged under masks `(n, 56, 56)` -> unit vectors `(n, C)`."""
+        """Features `(n, 81 C)` averaged under masks `(n, 56, 56)` -> unit vectors `(n, C)`.
+
+        What all objects have in common (`appearance_mean`) is taken off: it would make any two
+        look alike.
+        """
         side = self.config.window
-        weights = F.adaptive_avg_pool2d(masks.sigmoid().unsqueeze(1), side)
+        weights = F.adaptive_avg_pool2d(masks.sigmoid().unsqueeze(1), side).view(-1, 1, side * side)
         features = cells.view(-1, side * side, self.config.channels)
-        return F.normalize(torch.bmm(weights.view(-1, 1, side * side), features).squeeze(1), dim=1)
+        inside = F.normalize(torch.bmm(weights, features).squeeze(1), dim=1)
+        return F.normalize(inside - self.appearance_mean.to(inside.dtype), dim=1)
 
     def forward(self, images: Tensor, cells: Tensor) -> tuple[Tensor, Decoded]:
         """A training step: objectness `(B, N)` everywhere, and the masks of `cells` `(B, K)`."""

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import configs
@@ -41,7 +42,13 @@ def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
     if resume:
         trainer.resume()
     (output / "config.yaml").write_text(configs.dump(config))
-    trainer.fit(load_sets(data, config.data))
+    sets = load_sets(data, config.data)
+    trainer.fit(sets)
+    some = [
+        photographs[i] for photographs in sets.values() for i in range(min(60, len(photographs)))
+    ]
+    measure_appearance(trainer.average, some)
+    trainer.save()
     plot(output / "log.jsonl", output / "log.png")
 
 
@@ -58,6 +65,18 @@ def validate(network: DeepMask, photographs: Sequence[Photograph]) -> dict[str, 
         "mask AR@100": round(masks["AR@100"], 4),
         "box AR@100": round(boxes["AR@100"], 4),
     }
+
+
+def measure_appearance(network: DeepMask, photographs: Sequence[Photograph]) -> None:
+    """Set `appearance_mean` to the mean over what the network finds in some photographs."""
+    network.appearance_mean.zero_()
+    runtime = TorchRuntime(copy.deepcopy(network), next(network.parameters()).device)
+    found = [
+        runtime(photograph.image(), (288, 384), 0.4, 20).appearance for photograph in photographs
+    ]
+    mean = np.concatenate(found).mean(0)
+    if np.isfinite(mean).all():
+        network.appearance_mean.copy_(torch.from_numpy(mean))
 
 
 def plot(log_file: Path, picture: Path) -> None:
