@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 GRID = 4
 """Pixels a cell of the coarse grid on which masks are compared."""
-ALONE = 1e-6
+LEAST = 1e-4
+"""Objectness below this is nothing: cells off the peaks have 0."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def choose_cells(
         min_objectness: in [0, 1].
         count: most cells.
     """
-    found = np.flatnonzero(objectness >= max(min_objectness, 1e-4))
+    found = np.flatnonzero(objectness >= max(min_objectness, LEAST))
     if len(found) > count:
         found = found[np.argpartition(-objectness[found], count)[:count]]
     return found[np.argsort(-objectness[found], kind="stable")]
@@ -162,7 +163,7 @@ def _overlaps(
     cols = _sampling(windows[:, 0], windows[:, 2], width, side)
     drawn = (rows @ halves @ cols.transpose(0, 2, 1)).reshape(len(masks), -1)
     inter = drawn @ drawn.T
-    return inter, np.maximum(np.diagonal(inter), ALONE)
+    return inter, np.maximum(np.diagonal(inter), 1e-6)
 
 
 def _sampling(

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from deepmask.config import DeepMaskConfig
 from deepmask.geometry import cell_indices, cell_windows
-from deepmask.proposals import Windows, choose_cells
+from deepmask.proposals import LEAST, Windows, choose_cells
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,11 @@ class Runtime(Protocol):
 
 
 class TorchRuntime:
-    """The network in torch: float16 and one CUDA stream a thread, or float32 on the CPU."""
+    """The network in torch: float16 on a CUDA stream for each thread, or float32 on the CPU.
+
+    All shapes are fixed by the picture's size and `count`, and nothing waits for the device before
+    the one download at the end, so that two frames in flight keep a GPU busy.
+    """
 
     def __init__(self, network: DeepMask, device: torch.device) -> None:
         import torch
@@ -70,15 +74,16 @@ class TorchRuntime:
         from deepmask.network import Peaks
 
         self.config, self.device = network.config, device
-        self.half = device.type == "cuda"
-        dtype = torch.float16 if self.half else torch.float32
+        self.cuda = device.type == "cuda"
+        dtype = torch.float16 if self.cuda else torch.float32
         network = network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network.eval().requires_grad_(False)
         self._peaks = Peaks(self.network)
-        name = torch.cuda.get_device_name(device) if self.half else "CPU"
-        self.description = f"torch {'float16' if self.half else 'float32'} on {name}"
-        self.concurrency = 2 if self.half else 1
+        name = torch.cuda.get_device_name(device) if self.cuda else "CPU"
+        self.description = f"torch {'float16' if self.cuda else 'float32'} on {name}"
+        self.concurrency = 2 if self.cuda else 1
         self._local = threading.local()
+        self._tables: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
 
     def __call__(
         self, image: NDArray[np.uint8], size: tuple[int, int], min_score: float, count: int
@@ -86,43 +91,61 @@ class TorchRuntime:
         import torch
 
         with torch.inference_mode(), self._stream():
-            pixels = self._upload(_resize(image, size))
-            scores, features, detail = self._peaks(pixels)
-            objectness = scores[0].float().cpu().numpy()
-            cells = choose_cells(objectness, min_score**2, count)
-            if len(cells) == 0:
-                return _no_windows(self.config)
-            windows = cell_windows(size, self.config)[cells]
-            decoded = self.network.decode(
-                features,
-                detail,
-                torch.from_numpy(cell_indices(size, self.config)[cells]).to(self.device)[None],
-                torch.from_numpy(windows).to(self.device)[None],
+            scores, features, detail = self._peaks(self._upload(_resize(image, size)))
+            indices, windows = self._geometry(size)
+            objectness, cells = scores[0].topk(min(count, len(indices)))
+            masks, quality, appearance = self.network.decode(
+                features, detail, indices[cells][None], windows[cells][None]
             )
-            masks = decoded.masks[0].float().sigmoid().cpu().numpy()
-            quality = decoded.quality[0].float().sigmoid().cpu().numpy()
-            appearance = decoded.appearance[0].float().cpu().numpy()
-        return Windows(np.sqrt(objectness[cells] * quality), masks, windows, appearance)
+            scored = (objectness * quality[0].float().sigmoid()).sqrt()
+            tensors = (objectness, scored, masks[0].sigmoid(), windows[cells], appearance[0])
+            found, ranked, *arrays = self._download(tensors)
+        keep = found >= max(min_score**2, LEAST)
+        return Windows(ranked[keep], *(np.asarray(array[keep], np.float32) for array in arrays))
+
+    def _geometry(self, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """`cell_indices` and `cell_windows` on the device."""
+        import torch
+
+        if size not in self._tables:
+            indices = torch.from_numpy(cell_indices(size, self.config)).to(self.device)
+            windows = torch.from_numpy(cell_windows(size, self.config)).to(self.device)
+            self._tables[size] = indices, windows
+        return self._tables[size]
 
     def _upload(self, image: NDArray[np.uint8]) -> torch.Tensor:
         """uint8 to the device, through this thread's pinned buffer where there is a GPU."""
         import torch
 
-        if not self.half:
+        if not self.cuda:
             return torch.from_numpy(image)[None]
-        pinned = getattr(self._local, "pinned", None)
+        pinned = getattr(self._local, "pixels", None)
         if pinned is None or pinned.shape != image.shape:
-            pinned = self._local.pinned = torch.empty(
-                image.shape, dtype=torch.uint8, pin_memory=True
-            )
+            pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
+            self._local.pixels = pinned
         pinned.numpy()[:] = image
         return pinned.to(self.device, non_blocking=True)[None]
+
+    def _download(self, tensors: tuple[torch.Tensor, ...]) -> list[NDArray[Any]]:
+        """The tensors as arrays, with one wait for all; the arrays live until the next call."""
+        import torch
+
+        if not self.cuda:
+            return [tensor.numpy() for tensor in tensors]
+        pinned = getattr(self._local, "results", None)
+        if pinned is None or any(p.shape != t.shape for p, t in zip(pinned, tensors, strict=True)):
+            pinned = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in tensors]
+            self._local.results = pinned
+        for host, tensor in zip(pinned, tensors, strict=True):
+            host.copy_(tensor, non_blocking=True)
+        torch.cuda.current_stream(self.device).synchronize()
+        return [host.numpy() for host in pinned]
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[None]:
         import torch
 
-        if not self.half:
+        if not self.cuda:
             yield
             return
         if not hasattr(self._local, "stream"):
