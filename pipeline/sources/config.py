@@ -51,10 +51,10 @@ class SourceConfig:
     """`tcp` or `udp`: what carries the pictures of an RTSP stream."""
 
     open_timeout_s: float = 10.0
-    """Give up on opening a stream after this time."""
+    """Give up on opening a camera or stream after this time."""
 
     read_timeout_s: float = 5.0
-    """Take a stream that sends nothing for this long as lost."""
+    """Take a camera or stream that sends nothing for this long as lost."""
 
     reconnect_s: float = 60.0
     """Try to reach a lost stream again for this long before giving up; 0: not at all, and the

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import heapq
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from typing import TypeVar
 
 import av
+import av.error
 from av.container import InputContainer
 from av.error import FFmpegError, InvalidDataError
 from av.packet import Packet
@@ -19,6 +25,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import SourceError
 from pipeline.sources.config import SourceConfig
 from pipeline.sources.inputs import Input, Kind, cannot_open
+from pipeline.sources.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +37,11 @@ SEEK_MARGINS_S = (0.0, 5.0, 30.0)
 
 _MAX_RATE = 1000
 
+_GRACE_S = 1.0
+"""So much longer than FFmpeg's own time-out do we wait for it."""
+
+T = TypeVar("T")
+
 Picture = tuple[av.VideoFrame, int]
 """A decoded picture, and how many packets could not be decoded since the one before."""
 
@@ -37,32 +49,55 @@ Picture = tuple[av.VideoFrame, int]
 class Connection:
     """A container held open; knows its first picture from the start.
 
-    Use it from one thread at a time: closing while another thread reads crashes FFmpeg.
+    Use it from one thread at a time: closing while another thread reads crashes FFmpeg. A camera
+    or stream that goes silent is waited for only so long, whatever FFmpeg does.
+
+    Args:
+        source: What to open.
+        config: How.
+        closing: Set by whoever wants no more: ends the wait for a silent camera or stream.
 
     Raises:
         SourceError: If it cannot be opened or gives no picture.
     """
 
-    def __init__(self, source: Input, config: SourceConfig) -> None:
+    def __init__(
+        self, source: Input, config: SourceConfig, closing: threading.Event | None = None
+    ) -> None:
         self._source = source
         self._config = config
+        self._closing = closing or threading.Event()
         self._connect()
 
     def _connect(self) -> None:
-        self._container = _open(self._source, self._config)
+        may_hang = self._source.kind in (Kind.CAMERA, Kind.STREAM)
+        self._watchdog = Watchdog(self._closing) if may_hang else None
+        self._is_closed = False
+        self._opened: InputContainer | None = None
+        self._limit_s = _open_limit_s(self._source, self._config)
         try:
+            self._container = self._wait(self._open)
             self.stream = _video_stream(self._source, self._container)
             self.is_live = _is_live(self._source, self._config, self._container)
             self.duration_s = _duration_s(self.stream, self._container)
             self._prepare_decoder()
             self._pictures: Iterator[Picture] = self._decode()
             self.first = self._first()
-        except FFmpegError as error:
+            self._limit_s = _read_limit_s(self._source, self._config)
+        except (FFmpegError, ValueError) as error:
             self.close()
             raise cannot_open(self._source, error) from None
         except BaseException:
             self.close()
             raise
+
+    def _open(self) -> InputContainer:
+        self._opened = _open(self._source, self._config)
+        return self._opened
+
+    def _wait(self, call: Callable[[], T]) -> T:
+        """Return what `call` returns; what may hang is waited for only so long."""
+        return call() if self._watchdog is None else self._watchdog.call(call, self._limit_s)
 
     def stamp_s(self, picture: av.VideoFrame) -> float | None:
         """Return the timestamp of a picture in seconds on the container's clock.
@@ -95,7 +130,8 @@ class Connection:
         for margin_s in SEEK_MARGINS_S:
             wanted_s = origin + max(time_s - margin_s, 0.0)
             try:
-                self._container.seek(int(wanted_s / base), stream=self.stream)
+                stamp = int(wanted_s / base)
+                self._wait(functools.partial(self._container.seek, stamp, stream=self.stream))
             except FFmpegError:  # not seekable: the pictures come from where it stands
                 return
             self._pictures = self._decode()
@@ -107,8 +143,16 @@ class Connection:
         self._connect()
 
     def close(self) -> None:
-        """Close the container. Twice is once."""
-        self._container.close()
+        """Close the container, or leave it to a call that hangs. Twice is once."""
+        if self._watchdog is None:
+            self._clean_up()
+        elif not self._is_closed:
+            self._watchdog.finish(self._clean_up)
+        self._is_closed = True
+
+    def _clean_up(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
     @property
     def rate(self) -> Fraction | None:
@@ -175,7 +219,9 @@ class Connection:
         held: Packet[VideoStream] | None = None
         while True:
             try:
-                for packet in self._container.demux(self.stream):
+                packets = self._container.demux(self.stream)
+                following = functools.partial(next, packets, None)
+                for packet in iter(functools.partial(self._wait, following), None):
                     if packet.size == 0 and packet.pts is None:  # only marks the end
                         continue
                     errors = 0
@@ -224,6 +270,7 @@ class _Expected:
 
 def _open(source: Input, config: SourceConfig) -> InputContainer:
     is_stream = source.kind is Kind.STREAM
+    began_s = time.perf_counter()
     try:
         return av.open(
             source.url,
@@ -233,8 +280,28 @@ def _open(source: Input, config: SourceConfig) -> InputContainer:
             timeout=(config.open_timeout_s, config.read_timeout_s) if is_stream else None,
             metadata_errors="replace",
         )
-    except (FFmpegError, ValueError) as error:
-        raise cannot_open(source, error) from None
+    except InvalidDataError:
+        # What RTSP makes of the end of our patience.
+        if is_stream and time.perf_counter() - began_s >= config.open_timeout_s:
+            raise av.error.TimeoutError(errno.ETIMEDOUT, "nothing came in time") from None
+        raise
+
+
+def _open_limit_s(source: Input, config: SourceConfig) -> float:
+    """Return how long to wait for FFmpeg to open, and for each packet up to the first picture.
+
+    Streams have FFmpeg's own time-outs (for opening, and for finding out what they hold): ours is
+    for where they fail, as in looking up a name.
+    """
+    if source.kind is Kind.STREAM:
+        return 2 * config.open_timeout_s + _GRACE_S
+    return config.open_timeout_s
+
+
+def _read_limit_s(source: Input, config: SourceConfig) -> float:
+    """Return how long to wait for a packet."""
+    grace_s = _GRACE_S if source.kind is Kind.STREAM else 0.0
+    return config.read_timeout_s + grace_s
 
 
 def _video_stream(source: Input, container: InputContainer) -> VideoStream:

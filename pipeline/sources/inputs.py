@@ -164,10 +164,12 @@ def cannot_open(source: Input, error: Exception) -> SourceError:
 
 def lost_words(source: Input, error: Exception | None) -> str:
     """Return in a few words why a source that was open gives no more; None is its end."""
+    if source.kind is Kind.CAMERA:
+        if isinstance(error, av_error.TimeoutError):
+            return "it sent nothing more; it hangs (see source.read_timeout_s) or was unplugged"
+        return "it was unplugged or stopped answering"
     if error is None:
         return "the other side ended it"
-    if source.kind is Kind.CAMERA:
-        return "it was unplugged or stopped answering"
     if isinstance(error, (av_error.ExitError, av_error.TimeoutError)):
         return "nothing came in time"
     return _ffmpeg_words(error)
@@ -192,6 +194,11 @@ def _why_camera(source: Input, error: Exception) -> str:
     number = getattr(error, "errno", None)
     if isinstance(error, av_error.PermissionError):
         return f"this user may not use it; try: sudo usermod -aG video $USER (now: {source.url})"
+    if isinstance(error, av_error.TimeoutError):
+        return (
+            "it sends no picture; unplug it and plug it in again, or raise source.open_timeout_s "
+            "if it is slow"
+        )
     if number == errno.EBUSY:
         return "another program is using it; close that first"
     if number == errno.EINVAL:

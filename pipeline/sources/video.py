@@ -48,7 +48,7 @@ class VideoSource:
         self._config = config
         self._closing = threading.Event()
         self._owner = threading.Lock()  # held by the one who may use the connection
-        self._connection = Connection(source, config)
+        self._connection = Connection(source, config, self._closing)
         try:
             self._converter = Converter(is_camera=source.kind is Kind.CAMERA)
             image = self._converter(self._connection.first)
@@ -146,7 +146,8 @@ class VideoSource:
                     missed = 0
             except FFmpegError as caught:
                 error = caught
-            if self._closing.is_set() or (error is None and not self._reconnects()):
+            ends = error is None and self._source.kind is not Kind.CAMERA  # which has no end
+            if self._closing.is_set() or (ends and not self._reconnects()):
                 return
             if not self._reconnects():
                 raise self._broken(lost_words(self._source, error))
@@ -176,8 +177,10 @@ class VideoSource:
                 return False
             retry_s = min(2 * retry_s, LONGEST_RETRY_S)
             try:
-                self._connection = Connection(self._source, self._config)
+                self._connection = Connection(self._source, self._config, self._closing)
             except SourceError as error:
+                if self._closing.is_set():
+                    return False
                 log.info("%s", error)
                 continue
             away_s = time.perf_counter() - lost_at
