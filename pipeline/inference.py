@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from pipeline.channel import Channel
@@ -15,7 +15,9 @@ from trackers.detections import Detections
 Pending = tuple[Frame, "Future[Detections]"]
 
 
-def detect_async(detector: Detector, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Detections]]:
+def detect_async(
+    detector: Detector, frames: Iterable[Frame]
+) -> Generator[tuple[Frame, Detections], None, None]:
     """Detect on `detector.concurrency` threads while the consumer works on earlier results.
 
     A frame is taken from `frames` only when it can be worked on soon, so that of a live source the
