@@ -28,7 +28,7 @@ def detector(before=None, concurrency=1):
 
 def drain(results, seen):
     for given, _ in results:
-        seen.append(given.index)  # noqa: PERF401 (what came before an error counts)
+        seen.append(given.index)
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 4])
