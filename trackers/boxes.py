@@ -16,17 +16,19 @@ DENSE_PAIRS = 4096
 """Up to this many pairs comparing all of them is cheaper than sorting for the sweep."""
 
 
+TO_CENTRES: Floats = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]])
+"""A row x1, y1, x2, y2 times this is the row cx, cy, w, h."""
+TO_CORNERS: Floats = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
+"""A row cx, cy, w, h times this is the row x1, y1, x2, y2."""
+
+
 def to_centres(boxes: Floats) -> Floats:
     """`(N, 4)` x1, y1, x2, y2 as `(N, 4)` cx, cy, w, h.
 
     >>> to_centres(np.array([[10.0, 20.0, 30.0, 60.0]])).tolist()
     [[20.0, 40.0, 20.0, 40.0]]
     """
-    out = np.empty_like(boxes)
-    np.subtract(boxes[:, 2:], boxes[:, :2], out=out[:, 2:])
-    np.add(boxes[:, :2], boxes[:, 2:], out=out[:, :2])
-    out[:, :2] *= 0.5
-    return out
+    return boxes @ TO_CENTRES
 
 
 def to_corners(centres: Floats) -> Floats:
@@ -35,11 +37,7 @@ def to_corners(centres: Floats) -> Floats:
     >>> to_corners(np.array([[20.0, 40.0, 20.0, 40.0]])).tolist()
     [[10.0, 20.0, 30.0, 60.0]]
     """
-    out = np.empty_like(centres)
-    half = centres[:, 2:] * 0.5
-    np.subtract(centres[:, :2], half, out=out[:, :2])
-    np.add(centres[:, :2], half, out=out[:, 2:])
-    return out
+    return centres @ TO_CORNERS
 
 
 def areas(boxes: Floats) -> Floats:

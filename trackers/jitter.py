@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from trackers.boxes import TO_CENTRES, TO_CORNERS
 from trackers.tracklets import HITS, INNOVATION, SAMPLED_S
 
 Floats = NDArray[np.float64]
@@ -27,17 +28,11 @@ MEMORY_PAIRS = 500.0
 TRUST_PAIRS = 15.0
 """Pairs of innovations like those of a perfect detector that are taken to have come before."""
 
-LEARN_PAIRS, SAMPLE_EVERY = 300, 16
+LEARN_PAIRS, SAMPLE_EVERY = 300, 64
 """After so many pairs only two successive frames of so many are looked at."""
 
 LARGEST = 0.3
 """Innovations are cut to this share of the object's size: a wrong match is no jitter."""
-
-
-TO_CENTRES = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]])
-"""Rows x1, y1, x2, y2 times this are rows cx, cy, w, h."""
-TO_CORNERS = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
-"""And back."""
 
 
 class Jitter:

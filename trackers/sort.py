@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +164,7 @@ class SortTracker:
         self._started_s = self._before_s = self._now_s = -math.inf
         self._size: tuple[int, int] | None = None
         self._tentative = 0
+        self._in_order = True
         self._jitter = Jitter()
         self._frame = 0
 
@@ -409,6 +411,8 @@ class SortTracker:
         self._last_id += len(chosen)
         self._tentative = len(waiting) - len(chosen)
         rows[chosen, ID] = np.arange(first, first + len(chosen))
+        known = rows[:, ID][rows[:, ID] > 0.0]
+        self._in_order = bool((known[1:] > known[:-1]).all())
 
     def _report(self) -> Tracks:
         """Confirmed objects seen now or a moment ago, ordered by identity."""
@@ -419,7 +423,8 @@ class SortTracker:
         if table.crops:
             recent &= table.rows[:, REDUNDANT] <= self.config.parts.hidden_share
         index = recent.nonzero()[0]
-        index = index.take(table.ids.take(index).argsort())
+        if not self._in_order:
+            index = index.take(table.ids.take(index).argsort())
         rows = table.rows.take(index, 0)
         coasting = rows[:, SEEN_S] < self._now_s
         if self._steady():
@@ -502,8 +507,14 @@ class _Seen:
         self.measured[:, 4] = detections.scores
         self.measured[:, 5] = time_s
         self.boxes, self.scores = self.measured[:, :4], self.measured[:, 4]
-        self.lowest_score = _check(self.boxes, self.scores)
+        if not np.isfinite(self.measured).all():
+            _complain(self.boxes, self.scores)
         self.centres = boxlib.to_centres(self.boxes)
+        self.lowest_score = self.scores.min(initial=math.inf)
+        if self.lowest_score < 0.0 or self.scores.max(initial=0.0) > 1.0:
+            _complain(self.boxes, self.scores)
+        if self.centres[:, 2:].min(initial=math.inf) <= 0.0:
+            _complain(self.boxes, self.scores)
         self.areas = self.centres[:, 2] * self.centres[:, 3]
         self.masks, self.features = detections.masks, detections.features
         self.mask_areas: Floats = np.zeros(0)
@@ -520,16 +531,12 @@ class _Seen:
         return kinds
 
 
-def _check(boxes: Floats, scores: Floats) -> float:
-    """The lowest score, infinity if there is none.
+def _complain(boxes: Floats, scores: Floats) -> NoReturn:
+    """Name the first row that is not finite, has no area or a score outside [0, 1].
 
     Raises:
-        ValueError: Names the first row that is not finite, has no area or a score outside [0, 1].
+        ValueError: Always.
     """
-    lowest = float(scores.min(initial=math.inf))
-    fine = lowest >= 0.0 and scores.max(initial=0.0) <= 1.0 and np.isfinite(boxes).all()
-    if fine and (boxes[:, 2:] > boxes[:, :2]).all():
-        return lowest
     for row, (box, score) in enumerate(zip(boxes.tolist(), scores.tolist(), strict=True)):
         if not all(map(math.isfinite, box)):
             raise ValueError(f"Detections.boxes row {row} is not finite: {box}")
@@ -537,4 +544,4 @@ def _check(boxes: Floats, scores: Floats) -> float:
             raise ValueError(f"Detections.boxes row {row} has no area (x1, y1, x2, y2): {box}")
         if not 0.0 <= score <= 1.0:
             raise ValueError(f"Detections.scores row {row} is outside [0, 1]: {score}")
-    return lowest
+    raise ValueError("time_s should be finite")
