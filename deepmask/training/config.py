@@ -57,6 +57,9 @@ class TrainConfig:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     stages: tuple[StageConfig, ...] = (StageConfig(),)
 
+    initial: str = ""
+    """Weights to start from (a shipped name or a file) instead of ImageNet's trunk alone."""
+
     images: int = 60_000
     """Length in images; ignored when `budget_s` is set."""
 

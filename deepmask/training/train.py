@@ -74,9 +74,9 @@ def measure_appearance(network: DeepMask, photographs: Sequence[Photograph]) -> 
     found = [
         runtime(photograph.image(), (288, 384), 0.4, 20).appearance for photograph in photographs
     ]
-    mean = np.concatenate(found).mean(0)
-    if np.isfinite(mean).all():
-        network.appearance_mean.copy_(torch.from_numpy(mean))
+    vectors = np.concatenate(found)
+    if len(vectors):
+        network.appearance_mean.copy_(torch.from_numpy(vectors.mean(0)))
 
 
 def plot(log_file: Path, picture: Path) -> None:
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = configs.load(TrainConfig, options.config, options.set)
         train(config, options.data, options.output, options.resume)
-    except (configs.ConfigError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
         print(f"deepmask.training.train: {error}", file=sys.stderr)
         return 2
     return 0

@@ -37,8 +37,7 @@ class Trainer:
         cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda" if cuda else "cpu")
         torch.manual_seed(config.seed)
-        network = DeepMask(config.network)
-        load_imagenet(network.trunk, config.network.trunk)
+        network = _begin(config)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         _freeze(self.network, config.frozen_stages)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -185,6 +184,25 @@ class Trainer:
         self.output.mkdir(parents=True, exist_ok=True)
         with (self.output / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def _begin(config: TrainConfig) -> DeepMask:
+    """A network with the weights that the training starts from.
+
+    Raises:
+        CheckpointError: `initial` cannot be read, or is another network than the config's.
+    """
+    if not config.initial:
+        network = DeepMask(config.network)
+        load_imagenet(network.trunk, config.network.trunk)
+        return network
+    path = checkpoint.find_weights(config.initial)
+    network = checkpoint.load(path)
+    if network.config != config.network:
+        raise checkpoint.CheckpointError(
+            f"{str(path)!r} holds {network.config}, the training asks for {config.network}"
+        )
+    return network.requires_grad_(True)
 
 
 def _freeze(network: DeepMask, stages: int) -> None:

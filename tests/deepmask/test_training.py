@@ -207,6 +207,11 @@ def test_training_learns_resumes_and_writes_weights(discs, tmp_path, monkeypatch
     assert {"mask AR@10", "mask AR@100", "box AR@100"} <= rows[-1].keys()
     assert (output / "weights.safetensors").is_file()
     assert (output / "log.png").is_file()
+    further = [*arguments, "--set", f"initial={output / 'weights.safetensors'}"]
+    further += ["--set", "images=8", "--output", str(tmp_path / "more")]
+    assert main(further) == 0
+    other = [*further, "--set", "network.channels=24"]
+    assert main(other) == 2
 
 
 def test_a_mistake_is_one_line(discs, tmp_path, capsys):
