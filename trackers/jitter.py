@@ -14,6 +14,9 @@ fractions of a pixel. Older ones tremble so much that the filtered box is better
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,6 +46,16 @@ class Jitter:
         self._products = self._squares.copy()
         self._pairs = 0
         self._from_measured, self._from_filtered = np.eye(4), np.zeros((4, 4))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything, as arrays for `restore`."""
+        return {name: np.array(value) for name, value in vars(self).items()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Become what gave `state`."""
+        for name in vars(self):
+            setattr(self, name, state[name].copy())
+        self._pairs = int(self._pairs)
 
     def is_due(self, frame: int) -> bool:
         """Whether to look at a frame: at each until enough is known, then at some, in twos."""

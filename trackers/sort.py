@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,6 +146,9 @@ PASSES = np.array(
 )
 FORGOTTEN = 4
 
+_NUMBERS = ("_last_id", "_started_s", "_before_s", "_now_s", "_tentative", "_frame")
+"""Attributes of `SortTracker` that are numbers and change with a frame."""
+
 
 class SortTracker:
     """Follows objects from frame to frame. One tracker serves one stream."""
@@ -167,6 +171,22 @@ class SortTracker:
         self._in_order = True
         self._jitter = Jitter()
         self._frame = 0
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that the next update depends on but the settings, as arrays for `restore`."""
+        own = {name: np.array(getattr(self, name)) for name in _NUMBERS}
+        size = np.array(self._size or (), np.int64)
+        table = {f"table{name}": value for name, value in self._table.state().items()}
+        jitter = {f"jitter{name}": value for name, value in self._jitter.state().items()}
+        return own | {"size": size} | table | jitter
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on where the tracker of the same settings was that gave `state`."""
+        for name in _NUMBERS:
+            setattr(self, name, state[name].item())
+        self._size = (int(state["size"][0]), int(state["size"][1])) if len(state["size"]) else None
+        self._table.restore(_under("table", state))
+        self._jitter.restore(_under("jitter", state))
 
     def update(self, detections: Detections, time_s: float) -> Tracks:
         """What is there at `time_s`, given what the detector saw.
@@ -474,6 +494,13 @@ class SortTracker:
                 raise ValueError("Detections.features should be given in every frame or in none")
         if detections.masks is not None:
             self._size = detections.masks.size
+
+
+def _under(prefix: str, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The entries whose names start with `prefix`, by what follows it."""
+    return {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
 
 
 class Matches:

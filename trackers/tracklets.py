@@ -7,6 +7,9 @@ stand beside it in the same order.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -110,6 +113,25 @@ class Tracklets:
             self.offsets = self.offsets.take(index, 0)
         if self.features is not None:
             self.features = self.features.take(index, 0)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything, as arrays for `restore`; crops as bits, one after another."""
+        shapes = np.array([crop.shape for crop in self.crops], np.int64).reshape(-1, 2)
+        pixels = [crop.ravel() for crop in self.crops]
+        bits = np.packbits(np.concatenate(pixels)) if pixels else np.zeros(0, np.uint8)
+        state: dict[str, NDArray[Any]] = {"rows": self.rows, "offsets": self.offsets}
+        state |= {"shapes": shapes, "bits": bits}
+        return state if self.features is None else state | {"features": self.features}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Become what gave `state`."""
+        shapes = state["shapes"]
+        ends = shapes.prod(1).cumsum()
+        pixels = np.unpackbits(state["bits"], count=int(ends[-1]) if len(ends) else 0).view(bool)
+        parts = np.split(pixels, ends)[: len(shapes)]
+        self.crops = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        self.rows, self.offsets = state["rows"].copy(), state["offsets"].copy()
+        self.features = state["features"].copy() if "features" in state else None
 
     def masks(self, size: tuple[int, int], index: Indices) -> Masks:
         """The last masks of the rows at `index`, as measured."""
