@@ -1,6 +1,6 @@
 """Do masks help the association? Noisy ground-truth masks, tracked with and without them.
 
-    python benchmarks/mask_noise.py --gt DATA/kitti_mots [--drop 0.1] [--shift 3] [--seeds 3]
+    python -m benchmarks.mask_noise --gt DATA [--drop 0.1] [--shift 3] [--seeds 3]
 
 DATA holds one folder a sequence with `instances.txt` or `masks/*.png`. Of the masks a share is
 dropped at random, the others are moved by a few pixels and eroded or dilated, and false ones are

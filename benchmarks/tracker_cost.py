@@ -1,6 +1,6 @@
 """What the tracker costs, in CPU time: boxes, and masks with everything included.
 
-    python benchmarks/tracker_cost.py [--objects 10,50,200,1000] [--masks 50] [--frames 300]
+    python -m benchmarks.tracker_cost [--objects 10,50,200,1000] [--masks 50] [--frames 300]
 
 One thread. The scene: objects at constant velocity that bounce off the borders, with noise and
 10 % misses, in random order; with masks ellipses of the objects in 640x480. Times are those of
