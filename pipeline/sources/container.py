@@ -40,6 +40,12 @@ _MAX_RATE = 1000
 _GRACE_S = 1.0
 """So much longer than FFmpeg's own time-out do we wait for it."""
 
+_PIECES = ("hls", "dash")
+"""Formats that come in pieces of several seconds, each at once."""
+
+_PIECES_PATIENCE = 6
+"""So many times longer than for other streams do we wait for a piece."""
+
 T = TypeVar("T")
 
 Picture = tuple[av.VideoFrame, int]
@@ -70,7 +76,8 @@ class Connection:
         self._connect()
 
     def _connect(self) -> None:
-        may_hang = self._source.kind in (Kind.CAMERA, Kind.STREAM)
+        is_stream = self._source.kind is Kind.STREAM
+        may_hang = is_stream or self._source.kind is Kind.CAMERA
         self._watchdog = Watchdog(self._closing) if may_hang else None
         self._is_closed = False
         self._opened: InputContainer | None = None
@@ -78,12 +85,13 @@ class Connection:
         try:
             self._container = self._wait(self._open)
             self.stream = _video_stream(self._source, self._container)
+            self.is_pieced = self._container.format.name in _PIECES
             self.is_live = _is_live(self._source, self._config, self._container)
             self.duration_s = _duration_s(self.stream, self._container)
             self._prepare_decoder()
             self._pictures: Iterator[Picture] = self._decode()
             self.first = self._first()
-            self._limit_s = _read_limit_s(self._source, self._config)
+            self._limit_s = self._patience_s + (_GRACE_S if is_stream else 0.0)
         except (FFmpegError, ValueError) as error:
             self.close()
             raise cannot_open(self._source, error) from None
@@ -94,6 +102,11 @@ class Connection:
     def _open(self) -> InputContainer:
         self._opened = _open(self._source, self._config)
         return self._opened
+
+    @property
+    def _patience_s(self) -> float:
+        """How long to wait for a packet."""
+        return self._config.read_timeout_s * (_PIECES_PATIENCE if self.is_pieced else 1)
 
     def _wait(self, call: Callable[[], T]) -> T:
         """Return what `call` returns; what may hang is waited for only so long."""
@@ -220,10 +233,7 @@ class Connection:
         while True:
             try:
                 packets = self._container.demux(self.stream)
-                following = functools.partial(next, packets, None)
-                for packet in iter(functools.partial(self._wait, following), None):
-                    if packet.size == 0 and packet.pts is None:  # only marks the end
-                        continue
+                while (packet := self._next(packets)) is not None:
                     errors = 0
                     if held is not None:
                         yield held
@@ -235,6 +245,19 @@ class Connection:
                 errors += 1
                 if errors > MAX_READ_ERRORS:
                     raise
+
+    def _next(self, packets: Iterator[Packet[VideoStream]]) -> Packet[VideoStream] | None:
+        """Return the next packet; None at the end."""
+        began_s = time.perf_counter()
+        packet: Packet[VideoStream] | None = self._wait(functools.partial(next, packets, None))
+        if packet is not None and (packet.size or packet.pts is not None):
+            return packet
+        # An empty packet without a time only marks the end. For some formats FFmpeg says so too
+        # when it is its patience that has an end.
+        waited_s = time.perf_counter() - began_s
+        if self._source.kind is Kind.STREAM and waited_s >= self._patience_s:
+            raise _nothing_came()
+        return None
 
 
 class _Expected:
@@ -270,6 +293,9 @@ class _Expected:
 
 def _open(source: Input, config: SourceConfig) -> InputContainer:
     is_stream = source.kind is Kind.STREAM
+    # What comes in pieces shows only when it is open; until then FFmpeg must be patient.
+    patience = _PIECES_PATIENCE if source.url.lower().startswith("http") else 1
+    limits_s = (config.open_timeout_s, config.read_timeout_s * patience)
     began_s = time.perf_counter()
     try:
         return av.open(
@@ -277,14 +303,18 @@ def _open(source: Input, config: SourceConfig) -> InputContainer:
             mode="r",
             format=source.format,
             options=source.options,
-            timeout=(config.open_timeout_s, config.read_timeout_s) if is_stream else None,
+            timeout=limits_s if is_stream else None,
             metadata_errors="replace",
         )
     except InvalidDataError:
         # What RTSP makes of the end of our patience.
         if is_stream and time.perf_counter() - began_s >= config.open_timeout_s:
-            raise av.error.TimeoutError(errno.ETIMEDOUT, "nothing came in time") from None
+            raise _nothing_came() from None
         raise
+
+
+def _nothing_came() -> av.error.TimeoutError:
+    return av.error.TimeoutError(errno.ETIMEDOUT, "nothing came in time")
 
 
 def _open_limit_s(source: Input, config: SourceConfig) -> float:
@@ -296,12 +326,6 @@ def _open_limit_s(source: Input, config: SourceConfig) -> float:
     if source.kind is Kind.STREAM:
         return 2 * config.open_timeout_s + _GRACE_S
     return config.open_timeout_s
-
-
-def _read_limit_s(source: Input, config: SourceConfig) -> float:
-    """Return how long to wait for a packet."""
-    grace_s = _GRACE_S if source.kind is Kind.STREAM else 0.0
-    return config.read_timeout_s + grace_s
 
 
 def _video_stream(source: Input, container: InputContainer) -> VideoStream:

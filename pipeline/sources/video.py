@@ -146,8 +146,7 @@ class VideoSource:
                     missed = 0
             except FFmpegError as caught:
                 error = caught
-            ends = error is None and self._source.kind is not Kind.CAMERA  # which has no end
-            if self._closing.is_set() or (ends and not self._reconnects()):
+            if self._closing.is_set() or (error is None and self._has_an_end()):
                 return
             if not self._reconnects():
                 raise self._broken(lost_words(self._source, error))
@@ -196,14 +195,21 @@ class VideoSource:
         is_endless = self._source.kind is Kind.STREAM and self._connection.duration_s is None
         return is_endless and self._config.reconnect_s > 0
 
+    def _has_an_end(self) -> bool:
+        """Tell whether the end of what comes is the end of the source."""
+        if self._source.kind is Kind.CAMERA:
+            return False
+        return self._connection.is_pieced or not self._reconnects()
+
     def _is_played(self) -> bool:
         """Tell whether this comes faster than life but should not."""
-        return self.info.is_live and self._source.kind in (Kind.FILE, Kind.GRAPH)
+        in_bursts = self._source.kind in (Kind.FILE, Kind.GRAPH) or self._connection.is_pieced
+        return self.info.is_live and in_bursts
 
     def _go_to_start(self) -> None:
         if self._config.start_s == 0:
             return
-        if self.info.is_live and not self._is_played():
+        if self.info.is_live and self._source.kind in (Kind.CAMERA, Kind.STREAM):
             raise SourceError(
                 f"{self._source.kind.value} {self._source.label!r} is live: it has no past to "
                 "skip; start_s should be 0"
