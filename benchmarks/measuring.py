@@ -1,0 +1,128 @@
+"""What the benchmarks share: what ran where, runs of the program, measurements that take turns.
+
+Machines slow down and speed up while something is measured. Things to be compared are therefore
+measured in turns, round after round, and the median of each is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+LIBRARIES = ("openvino", "torch", "av", "opencv-python", "opencv-python-headless", "numpy")
+
+
+def arguments(name: str, doc: str | None) -> argparse.ArgumentParser:
+    """A command line with what every benchmark takes."""
+    parser = argparse.ArgumentParser(
+        prog=f"benchmarks.{name}", description=(doc or "").splitlines()[0]
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting of the pipeline, such as detector.size_px=384",
+    )
+    return parser
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def machine() -> str:
+    """This machine in a few words, with its load before the measurement."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].split(":", 1)[1].strip() if names else model
+    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
+    today = datetime.datetime.now(datetime.UTC).date()
+    return f"{model}, {cores()} cores, load {load}, {today}"
+
+
+def versions() -> str:
+    """Python and the libraries that the speed depends on."""
+    found = [f"Python {platform.python_version()}"]
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def announce() -> dict[str, Any]:
+    """Print what runs where; gives it as the beginning of the JSON."""
+    about = {"machine": machine(), "versions": versions()}
+    print(*about.values(), sep="\n", flush=True)
+    return about
+
+
+def save(path: Path | None, numbers: Mapping[str, Any]) -> None:
+    """Write the numbers as JSON, where a file was asked for."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def in_turns(measures: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+    """Call each measure once a round; gives the results of each."""
+    results: dict[str, list[T]] = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            results[name].append(measure())
+    return results
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle one."""
+    return float(statistics.median(values))
+
+
+def settings_flags(settings: Sequence[str]) -> Iterator[str]:
+    """`--set` once for each of the settings."""
+    for setting in settings:
+        yield from ("--set", setting)
+
+
+def run_program(*flags: str, save_as: str = "jsonl") -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """One run of `pipeline.run` as a user starts it, in a process of its own.
+
+    Args:
+        *flags: of the command line, but those of the outputs.
+        save_as: the outputs.
+
+    Returns:
+        Its summary, and the lines of its `tracks.jsonl` (none where that was not asked for).
+
+    Raises:
+        SystemExit: the run failed; with what it said.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pipeline.run", *flags, "--view", "none", "--quiet"]
+        command += ["--output", folder, "--save", save_as]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(command)}\n{done.stderr.strip()}")
+        summary: dict[str, Any] = json.loads((Path(folder) / "summary.json").read_text())
+        tracks = Path(folder) / "tracks.jsonl"
+        lines = tracks.read_text().splitlines() if tracks.exists() else []
+        return summary, [json.loads(line) for line in lines]
