@@ -146,8 +146,8 @@ PASSES = np.array(
 )
 FORGOTTEN = 4
 
-_NUMBERS = ("_last_id", "_started_s", "_before_s", "_now_s", "_tentative", "_frame")
-"""Attributes of `SortTracker` that are numbers and change with a frame."""
+_NUMBERS = ("_last_id", "_started_s", "_before_s", "_now_s", "_tentative", "_frame", "_in_order")
+"""Attributes of `SortTracker` that are numbers or truths and change with a frame."""
 
 
 class SortTracker:

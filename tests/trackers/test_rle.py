@@ -22,7 +22,10 @@ def test_is_that_of_the_whole_picture(size: tuple[int, int], density: float) -> 
     for _ in range(10):
         h, w = rng.integers(1, min(height, 80) + 1), rng.integers(1, min(width, 80) + 1)
         # Corners matter most: there the first or the last run is empty.
-        x, y = rng.choice([0, (width - w) // 2, width - w]), rng.choice([0, height - h])
+        x, y = (
+            rng.choice([0, int(width - w) // 2, int(width - w)]),
+            rng.choice([0, int(height - h)]),
+        )
         crop = rng.random((h, w)) < density
         masks = Masks(size, np.array([[x, y]], np.int32), (crop,))
         assert masks.rle(0) == whole(masks, 0)
