@@ -71,6 +71,13 @@ def _csv(target: Path | None, context: SinkContext) -> Sink:
     return LinesSink(target, csv_rows, CSV_HEADER)
 
 
+def _parquet(target: Path | None, context: SinkContext) -> Sink:
+    # Only here: pyarrow is an extra, and takes a while to load.
+    from pipeline.sinks.parquet import ParquetSink
+
+    return ParquetSink(target, context)
+
+
 SINKS: dict[str, Factory] = {
     "video": VideoSink,
     "jsonl": _jsonl,
@@ -78,6 +85,7 @@ SINKS: dict[str, Factory] = {
     "mots": _mots,
     "csv": _csv,
     "coco": CocoSink,
+    "parquet": _parquet,
 }
 """How each output of `FORMATS` is opened."""
 

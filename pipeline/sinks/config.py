@@ -16,6 +16,7 @@ FORMATS = {
     "mots": "mots.txt",
     "csv": "tracks.csv",
     "coco": "coco.json",
+    "parquet": "tracks.parquet",
 }
 """The name of each output, and the file that it goes to."""
 

@@ -1,0 +1,125 @@
+"""The tracks as a Parquet data set: one row an object and frame, partitioned by source."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import SinkError
+from pipeline.sinks.base import FLUSH_S, Result, SinkContext
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise SinkError(
+        "parquet needs pyarrow, which is not installed: pip install 'deepmask-tracking[parquet]'"
+    ) from error
+
+PART_ROWS = 20_000
+"""A part with so many rows is finished, and the next one begins."""
+
+SCHEMA = pa.schema(
+    [
+        ("frame", pa.int64()),
+        ("time_s", pa.float64()),
+        ("id", pa.int64()),
+        ("state", pa.string()),
+        *((name, pa.float32()) for name in ["score", "x1", "y1", "x2", "y2", "vx", "vy", "age_s"]),
+        ("area_px", pa.int32()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("rle", pa.string()),
+    ]
+)
+"""Columns, as documented in docs/outputs.md; `area_px` and `rle` are null without masks."""
+
+
+class ParquetSink:
+    """Writes `TARGET/source=NAME/part-00000.parquet` and so on.
+
+    A Parquet file can be read only once its end is there. Therefore the part that grows is written
+    anew, whole, every half second, and takes the place of the one before: at any moment there are
+    only readable files, with every row once. Parts are small, so that this stays cheap.
+
+    Args:
+        target: folder of the data set; what it holds of a source of this name is replaced.
+        context: of the run.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+
+    def __init__(self, target: Path | None, context: SinkContext) -> None:
+        if target is None:
+            raise SinkError("parquet cannot go to standard output")
+        self._folder = target / f"source={context.info.name}"
+        self._part = 0
+        self._table = SCHEMA.empty_table()
+        self._waiting: list[Any] = []
+        self._written_s = time.monotonic()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for part in self._folder.glob("part-*.parquet"):
+                part.unlink()
+            self._write_part()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def write(self, result: Result) -> None:
+        if len(result.tracks):
+            self._waiting.append(_rows(result))
+        full = len(self._table) + sum(map(len, self._waiting)) >= PART_ROWS
+        if full or time.monotonic() - self._written_s > FLUSH_S:
+            self.flush()
+        if full:
+            self._part, self._table = self._part + 1, SCHEMA.empty_table()
+
+    def flush(self) -> None:
+        self._written_s = time.monotonic()
+        if not self._waiting:
+            return
+        self._table = pa.concat_tables([self._table, *self._waiting]).combine_chunks()
+        self._waiting = []
+        try:
+            self._write_part()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        self.flush()
+
+    def _write_part(self) -> None:
+        path = self._folder / f"part-{self._part:05}.parquet"
+        whole = path.with_name(f".{path.name}")
+        try:
+            pq.write_table(self._table, whole, compression="zstd")
+            whole.replace(path)
+        finally:
+            whole.unlink(missing_ok=True)
+
+    def _failed(self, error: OSError) -> SinkError:
+        return SinkError(f"cannot write to {str(self._folder)!r}: {error.strerror or error}")
+
+
+def _rows(result: Result) -> Any:
+    """The rows of one frame, as a table."""
+    tracks, frame = result.tracks, result.frame
+    n, masks = len(tracks), tracks.masks
+    numbers = [tracks.scores, *tracks.boxes.T, *tracks.velocities.T, tracks.ages_s]
+    columns = [
+        np.full(n, frame.index),
+        np.full(n, frame.time_s),
+        tracks.ids,
+        np.where(tracks.coasting, "coasting", "tracked").tolist(),
+        *map(np.ascontiguousarray, numbers),
+        [None] * n if masks is None else masks.areas(),
+        np.full(n, frame.height),
+        np.full(n, frame.width),
+        [None if masks is None else masks.rle(i)["counts"] for i in range(n)],
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.table(arrays, schema=SCHEMA)
