@@ -146,7 +146,9 @@ PASSES = np.array(
 )
 FORGOTTEN = 4
 
-_NUMBERS = ("_last_id", "_started_s", "_before_s", "_now_s", "_tentative", "_frame", "_in_order")
+_NUMBERS = (
+    "_last_id", "_started_s", "_before_s", "_now_s", "_moved_s", "_tentative", "_frame", "_in_order"
+)  # fmt: skip
 """Attributes of `SortTracker` that are numbers or truths and change with a frame."""
 
 
@@ -165,7 +167,7 @@ class SortTracker:
     def reset(self) -> None:
         """Forget every object, as for a new scene or source. Identities go on counting."""
         self._table = Tracklets()
-        self._started_s = self._before_s = self._now_s = -math.inf
+        self._started_s = self._before_s = self._now_s = self._moved_s = -math.inf
         self._size: tuple[int, int] | None = None
         self._tentative = 0
         self._in_order = True
@@ -209,6 +211,21 @@ class SortTracker:
         if seen.masks is not None:
             self._judge(seen.masks)
         self._confirm()
+        return self._report()
+
+    def coast(self, time_s: float) -> Tracks:
+        """What should be there at `time_s`, where nobody looked: all that the last update reported.
+
+        Every object moves on as expected and is `coasting`. None was missed: for the next update
+        the frame before is still the one of the last update.
+
+        Args:
+            time_s: Time of the frame in seconds, later than that of the call before.
+
+        Raises:
+            ValueError: Time does not go forward.
+        """
+        self._move(time_s)
         return self._report()
 
     def _associate(self, seen: _Seen) -> Matches:
@@ -446,7 +463,7 @@ class SortTracker:
         if not self._in_order:
             index = index.take(table.ids.take(index).argsort())
         rows = table.rows.take(index, 0)
-        coasting = rows[:, SEEN_S] < self._now_s
+        coasting = rows[:, SEEN_S] < self._moved_s
         if self._steady():
             rows[:, BOX] = self._jitter.steadied(rows[:, BOX], rows[:, CENTRE])
         ghosts = coasting.nonzero()[0]
@@ -459,7 +476,7 @@ class SortTracker:
             scores=short[:, SCORE],
             coasting=coasting,
             velocities=short[:, VELOCITY],
-            ages_s=(self._now_s - rows[:, BORN_S]).astype(np.float32),
+            ages_s=(self._moved_s - rows[:, BORN_S]).astype(np.float32),
             masks=None if self._size is None else self._masks_now(self._size, index, ghosts),
         )
 
@@ -468,21 +485,26 @@ class SortTracker:
         masks = self._table.masks(size, index)
         if len(ghosts) == 0:
             return masks
-        expected = self._table.expected_masks(size, index.take(ghosts), self._now_s)
+        expected = self._table.expected_masks(size, index.take(ghosts), self._moved_s)
         shifts = np.zeros_like(masks.offsets)
         shifts[ghosts] = expected.offsets - masks.offsets[ghosts]
         return masks.moved(shifts)
 
     def _advance(self, time_s: float) -> None:
-        """Move every tracklet to `time_s`."""
-        if not self._now_s < time_s < math.inf:
-            raise ValueError(f"time_s should go forward from {self._now_s}, got {time_s}")
-        if len(self._table):
-            self._table.predict(self._model, time_s - self._now_s)
+        """Begin the frame at `time_s`."""
+        self._move(time_s)
         if math.isinf(self._started_s):
             self._started_s = self._now_s = time_s
         self._before_s, self._now_s = self._now_s, time_s
         self._frame += 1
+
+    def _move(self, time_s: float) -> None:
+        """Move every tracklet to `time_s`."""
+        if not self._moved_s < time_s < math.inf:
+            raise ValueError(f"time_s should go forward from {self._moved_s}, got {time_s}")
+        if len(self._table):
+            self._table.predict(self._model, time_s - self._moved_s)
+        self._moved_s = time_s
 
     def _check_kind(self, detections: Detections) -> None:
         """Masks and features must be there in every frame with detections, or in none."""

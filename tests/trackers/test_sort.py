@@ -488,3 +488,62 @@ def test_what_is_kept_does_not_grow_with_time():
 def boxes_of(k):
     """An object that is replaced by another, elsewhere, every second."""
     return [box_at(100 + 300 * (k // 25 % 7), 3000 + k % 25)]
+
+
+# Frames that nobody looked at.
+
+
+def looked(tracker, every, frames=30, masks=False):
+    """Tracks of an object at 100 px a second, where it is looked for in each `every`-th frame."""
+    out = []
+    for k in range(frames):
+        if k % every:
+            out.append(tracker.coast(k / 25))
+        else:
+            boxes = [box_at(40 + 4 * k, 100)]
+            seen = detections(boxes, masks=ellipses(boxes) if masks else None)
+            out.append(tracker.update(seen, k / 25))
+    return out
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_coasting_follows_the_motion(masks):
+    for k, tracks in enumerate(looked(SortTracker(AS_MEASURED), 3, masks=masks)):
+        assert tracks.ids.tolist() == [1]
+        assert tracks.coasting.tolist() == [k % 3 > 0]
+        assert tracks.ages_s == pytest.approx([k / 25])
+        if k > 12:
+            assert tracks.boxes[0] == pytest.approx(box_at(40 + 4 * k, 100), abs=1)
+            if masks:
+                left = tracks.masks.offsets[0, 0]
+                assert left == pytest.approx(30 + 4 * k, abs=2)
+
+
+def test_frames_that_nobody_looked_at_are_no_misses():
+    # Tentative objects do not survive a miss; lost ones are buried after `lost_s`.
+    tracker = SortTracker(dataclasses.replace(AS_MEASURED, lost_s=0.1, coast_s=0.1))
+    tracker.update(detections([]), 0.0)
+    tracker.update(detections([box_at(50, 50)]), 0.04)
+    assert [len(tracker.coast(time_s)) for time_s in (0.1, 0.3)] == [0, 0]
+    assert tracker.update(detections([box_at(50, 50)]), 0.5).ids.tolist() == [1]
+    assert [tracker.coast(time_s).ids.tolist() for time_s in (0.6, 1.0)] == [[1], [1]]
+    assert tracker.update(detections([box_at(50, 50)]), 1.1).ids.tolist() == [1]
+
+
+def test_coasting_changes_nothing_but_where_objects_are():
+    frames = [(detections([box_at(40 + 4 * k, 100)]), k / 5) for k in range(10)]
+    plain, coasted = SortTracker(AS_MEASURED), SortTracker(AS_MEASURED)
+    for seen, time_s in frames:
+        expected, got = plain.update(seen, time_s), coasted.update(seen, time_s)
+        assert got.ids.tolist() == expected.ids.tolist()
+        assert got.velocities == pytest.approx(expected.velocities, rel=1e-4)
+        coasted.coast(time_s + 0.1)
+
+
+def test_coasting_goes_forward_in_time():
+    tracker = SortTracker()
+    assert len(tracker.coast(0.0)) == 0
+    tracker.update(detections([box_at(50, 50)]), 1.0)
+    tracker.coast(2.0)
+    with pytest.raises(ValueError, match="forward from 2"):
+        tracker.update(detections([]), 1.5)
