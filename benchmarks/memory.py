@@ -61,7 +61,6 @@ def watching(stats: RunStats) -> Iterator[list[Reading]]:
     finally:
         over.set()
         thread.join()
-        readings.append((stats.processed, resident_mb()))
 
 
 def growth_mb(readings: Sequence[Reading]) -> float:
