@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 GRID = 4
 """Pixels a cell of the coarse grid on which masks are compared."""
+TINY = np.float32(1e-6)
+
 LEAST = 1e-4
 """Objectness below this is nothing: cells off the peaks have 0."""
 
@@ -127,9 +129,7 @@ def suppress(
     order = order[windows.scores[order] >= config.min_score]
     if config.max_iou >= 1 or len(order) < 2:
         return order
-    inter, areas = _overlaps(windows.masks[order], windows.windows[order], input_size)
-    iou = inter / (areas[:, None] + areas[None, :] - inter)
-    inside = inter / areas[:, None]  # share of row i that lies in column j
+    iou, inside, areas = _overlaps(windows.masks[order], windows.windows[order], input_size)
     scores = windows.scores[order]
     larger = areas[None, :] > areas[:, None]
     kept: list[int] = []
@@ -152,8 +152,13 @@ def _size_rank(inside: NDArray[np.float32], config: ProposalConfig) -> NDArray[n
 
 def _overlaps(
     masks: NDArray[np.float32], windows: NDArray[np.float32], input_size: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Intersections `(n, n)` and areas `(n,)` of masks, drawn softly on a coarse grid."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Overlaps of n masks, drawn softly (with shares a, b of each cell) on a coarse grid.
+
+    Returns:
+        `(n, n)` IoU, sum ab / (sum a² + sum b² - sum ab); `(n, n)` share of row i that lies in
+        column j, sum ab / sum a; and `(n,)` areas in cells, sum a.
+    """
     height, width = input_size[0] // GRID, input_size[1] // GRID
     side = masks.shape[1] // 2
     binary = (masks > 0.5).astype(np.float32)
@@ -163,7 +168,11 @@ def _overlaps(
     cols = _sampling(windows[:, 0], windows[:, 2], width, side)
     drawn = (rows @ halves @ cols.transpose(0, 2, 1)).reshape(len(masks), -1)
     inter = drawn @ drawn.T
-    return inter, np.maximum(np.diagonal(inter), 1e-6)
+    squares = np.diagonal(inter)
+    union = squares[:, None] + squares[None, :] - inter
+    areas = np.maximum(drawn.sum(1), TINY)
+    inside = np.minimum(inter / areas[:, None], 1)
+    return inter / np.maximum(union, TINY), inside, areas
 
 
 def _sampling(

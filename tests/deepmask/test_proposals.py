@@ -76,6 +76,15 @@ def test_a_whole_replaces_a_part_that_scores_little_more():
     assert suppress(much_better, SIZE, ProposalConfig(whole_bonus=0.1)).tolist() == [0, 1]
 
 
+def test_a_small_thing_in_front_of_a_large_one_is_kept_where_parts_are():
+    """Small masks fill few cells of the grid, and those in part: they are not inside by that."""
+    large, small = disc(26), disc(8)
+    given = windows([(0.9, large, 0, 0, 90, 90), (0.8, small, 60, 60, 74, 74)])
+    assert suppress(given, SIZE, ProposalConfig(max_inside=1.0)).tolist() == [0, 1]
+    beside = windows([(0.9, large, 0, 0, 56, 56), (0.8, small, 52, 20, 66, 34)])
+    assert suppress(beside, SIZE, ProposalConfig()).tolist() == [0, 1]
+
+
 def test_results_are_in_the_picture_s_own_pixels():
     given = windows([(0.9, disc(14), 10, 20, 66, 76)])
     found = propose(given, (192, 256), SIZE, ProposalConfig())
