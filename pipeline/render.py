@@ -1,5 +1,7 @@
 """Draw tracks on a picture: tinted masks, outlines, ids and where each object came from.
 
+Or, where a style asks for it, change the picture by their masks (`pipeline.effects`).
+
 Only the pixels of an object's crop, its label and its trail are touched, and all of that in C:
 what an object costs depends on its size, not on the picture's.
 """
@@ -8,14 +10,17 @@ from __future__ import annotations
 
 import colorsys
 import dataclasses
+import difflib
 import functools
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import effects
 from pipeline.frames import Frame
 from trackers.tracks import Tracks
 
@@ -25,10 +30,35 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN = 0.6180339887
 _TRAIL_POINTS = 16
 
+STYLES = ("tint", "blur", "pixelate", "fill", "overlay")
+PLACES = ("objects", "background")
+
 
 @dataclasses.dataclass(frozen=True)
 class RenderConfig:
     """How tracks look."""
+
+    style: str = "tint"
+    """`tint` draws tracks on the picture. The others draw nothing, they change it: `blur`,
+    `pixelate` and `fill` (with `picture`) what `where` says, `overlay` lays `picture` on objects,
+    hidden by those in front of them."""
+
+    where: str = "objects"
+    """What `blur`, `pixelate` and `fill` change: `objects`, predicted ones included, or
+    `background`, which is all but the objects that were seen in the frame."""
+
+    ids: tuple[int, ...] = ()
+    """Identities that count as objects for cut-outs and styles other than `tint`; none: all."""
+
+    margin_px: int = 0
+    """Pixels by which masks are grown first, to be sure that nothing of an object is left out."""
+
+    strength: float = 1.0
+    """Of `blur` and `pixelate`: at 1, blocks of a 24th of the picture's shorter side."""
+
+    picture: str = "black"
+    """For `fill` and `overlay`: `black`, `white`, `#rrggbb` or an image file, with alpha or
+    without. It fills the frame, or the box of an object as far as its shape allows."""
 
     opacity: float = 0.45
     """How much of an object its colour covers: 0 nothing, 1 everything."""
@@ -43,6 +73,20 @@ class RenderConfig:
     """How far back the line behind an object reaches, in seconds of the source; 0 draws none."""
 
     def __post_init__(self) -> None:
+        for name, known in (("style", STYLES), ("where", PLACES)):
+            value = getattr(self, name)
+            if value not in known:
+                near = difflib.get_close_matches(value, known, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"{name} should be one of {', '.join(known)}, got {value!r}{hint}")
+        if self.margin_px < 0:
+            raise ValueError(f"margin_px should be 0 or more, got {self.margin_px}")
+        if self.strength <= 0:
+            raise ValueError(f"strength should be above 0, got {self.strength}")
+        if effects.colour(self.picture) is None and not Path(self.picture).expanduser().is_file():
+            raise ValueError(
+                f"picture should be black, white, #rrggbb or an image file, got {self.picture!r}"
+            )
         if not 0 <= self.opacity <= 1:
             raise ValueError(f"opacity should be in [0, 1], got {self.opacity}")
         if self.scale <= 0:
@@ -109,16 +153,43 @@ class Renderer:
 
     Args:
         config: how to draw.
+
+    Raises:
+        PipelineError: the picture that it asks for cannot be read.
     """
 
     def __init__(self, config: RenderConfig | None = None) -> None:
         self._config = config or RenderConfig()
+        self._picture = effects.load(self._config.picture)
+        self._fill: NDArray[np.uint8] | None = None
         # One entry a moment: when, the ids `(N,)` and their centres `(N, 2)` int32.
         self._past: deque[tuple[float, NDArray[np.int64], NDArray[np.int32]]] = deque()
 
     def render(self, frame: Frame, tracks: Tracks) -> NDArray[np.uint8]:
-        """The frame with its tracks and their trails, `(H, W, 3)` uint8 RGB, a new picture."""
-        return draw(frame.image, tracks, self._trails(frame.time_s, tracks), self._config)
+        """The frame with its tracks in its style, `(H, W, 3)` uint8 RGB, a new picture."""
+        if self._config.style == "tint":
+            return draw(frame.image, tracks, self._trails(frame.time_s, tracks), self._config)
+        index = effects.chosen(tracks, self._config.ids)
+        if self._config.style == "overlay":
+            return effects.overlaid(frame.image, tracks, index, self._picture)
+        return self._changed(frame.image, tracks, index)
+
+    def _changed(
+        self, image: NDArray[np.uint8], tracks: Tracks, index: NDArray[np.intp]
+    ) -> NDArray[np.uint8]:
+        """The picture with the objects at `index`, or all but them, made unrecognisable."""
+        config, size = self._config, image.shape[:2]
+        if config.style != "fill":
+            changed = effects.coarse(image, config.strength, smooth=config.style == "blur")
+        else:
+            if self._fill is None or self._fill.shape != image.shape:
+                self._fill = effects.fitted(self._picture, size)
+            changed = self._fill
+        masks = effects.shapes(tracks, size)
+        if config.where == "objects":
+            return effects.combined(image, changed, effects.union(masks, index, config.margin_px))
+        seen = index[~tracks.coasting[index]]
+        return effects.combined(changed, image, effects.union(masks, seen, config.margin_px))
 
     def _trails(self, time_s: float, tracks: Tracks) -> dict[int, NDArray[np.int32]]:
         """Where each object was, and is: for an id `(M, 2)` int32."""

@@ -27,6 +27,7 @@ from pipeline.sinks.base import (
 )
 from pipeline.sinks.coco import CocoSink
 from pipeline.sinks.config import FORMATS, OutputConfig, Outputs, prepare
+from pipeline.sinks.cutouts import CutoutSink
 from pipeline.sinks.lines import (
     CSV_HEADER,
     LinesSink,
@@ -86,6 +87,7 @@ SINKS: dict[str, Factory] = {
     "csv": _csv,
     "coco": CocoSink,
     "parquet": _parquet,
+    "cutouts": CutoutSink,
 }
 """How each output of `FORMATS` is opened."""
 

@@ -17,6 +17,7 @@ FORMATS = {
     "csv": "tracks.csv",
     "coco": "coco.json",
     "parquet": "tracks.parquet",
+    "cutouts": "cutouts",
 }
 """The name of each output, and the file that it goes to."""
 
