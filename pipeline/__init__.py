@@ -22,7 +22,7 @@ __all__ = ["track"]
 
 
 def track(
-    source: str | Path, *, config: str | Path | None = None, **settings: Any
+    source: str | Path, /, *, config: str | Path | None = None, **settings: Any
 ) -> Generator[tuple[Frame, Tracks], None, None]:
     """Frame after frame of `source` with the objects in it: what the sinks of a run get.
 
@@ -45,13 +45,16 @@ def track(
     from pipeline.detector import open_detector
     from pipeline.inference import detect_async
     from pipeline.reader import read_frames
+    from pipeline.region import open_in_region
     from pipeline.sources import open_source
     from trackers.sort import SortTracker
 
     resolved = configs.load(PipelineConfig, config, settings | {"source.source": str(source)})
     with (
         read_frames(open_source(resolved.source)) as frames,
-        open_detector(resolved.detector) as detector,
+        open_in_region(
+            open_detector, resolved.detector, resolved.source.region, frames.info
+        ) as detector,
     ):
         tracker = SortTracker(resolved.tracker)
         for frame, detections in detect_async(detector, frames):

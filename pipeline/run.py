@@ -30,6 +30,7 @@ from pipeline.errors import PipelineError
 from pipeline.frames import VideoInfo
 from pipeline.inference import detect_async
 from pipeline.reader import read_frames
+from pipeline.region import open_in_region
 from pipeline.sinks import FORMATS, Outputs, SinkContext, open_sinks, prepare
 from pipeline.sources import described_cameras, list_cameras, open_source, redact
 from pipeline.stats import Progress, RunStats, RunSummary, TimedDetector, TimedSource, as_dict
@@ -59,7 +60,9 @@ def run(
     stats = stats or RunStats()
     with (
         read_frames(TimedSource(open_source(config.source), stats)) as frames,
-        open_detector(config.detector) as detector,
+        open_in_region(
+            open_detector, config.detector, config.source.region, frames.info
+        ) as detector,
         record(config, frames.info, stats) as outputs,
         stopping(frames.close, stats) as stop,
         open_sinks(outputs, context_of(config, frames.info, stats, stop)) as sinks,

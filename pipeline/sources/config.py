@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
 from pipeline.sources.addresses import redact
+
+RegionSetting = list[list[list[float]]] | list[list[float]] | str | None
+"""Polygons, one polygon, a mask image, or the whole picture."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -26,6 +31,11 @@ class SourceConfig:
     """Live sources cannot wait: the newest frame wins. None decides by the kind of source:
     cameras and streams without a length are live, all else is not. True for a file plays it at
     its own pace, like a camera; False for a stream loses no frame and may fall behind."""
+
+    region: RegionSetting = None
+    """Look for objects only there: a polygon `[[x, y], [x, y], [x, y], ...]`, a list of such, or
+    a mask image that is bright there. Shares of the frame's width and height from 0 to 1; where a
+    number of a polygon is above 1, that polygon is in pixels of the upright frame."""
 
     decoder_threads: int = 0
     """Most threads of the decoder; 0: one a core, at most 4."""
@@ -79,8 +89,29 @@ class SourceConfig:
         if self.rtsp_transport not in ("tcp", "udp"):
             raise ValueError(f"rtsp_transport is tcp or udp, got {self.rtsp_transport!r}")
 
+        if self.region is not None and not isinstance(self.region, str):
+            for polygon in polygons_of(self.region):
+                _check_polygon(polygon)
+
     def __repr__(self) -> str:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["source"] = redact(self.source)
         values["options"] = dict.fromkeys(self.options, "...")
         return f"SourceConfig({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+
+
+def polygons_of(region: Sequence[object]) -> list[object]:
+    """Return the polygons of `region`, which is one or a list of them."""
+    first = region[0] if region else None
+    is_list = isinstance(first, list | tuple) and first and isinstance(first[0], list | tuple)
+    return list(region) if is_list else [region]
+
+
+def _check_polygon(polygon: object) -> None:
+    points = polygon if isinstance(polygon, list | tuple) else []
+    if len(points) < 3 or any(len(point) != 2 for point in points):
+        raise ValueError(
+            f"region should be polygons of three or more [x, y], or a mask image; got {polygon!r}"
+        )
+    if not all(math.isfinite(value) and value >= 0 for point in points for value in point):
+        raise ValueError(f"region should have numbers of 0 or more, got {polygon!r}")
