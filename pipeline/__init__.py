@@ -57,5 +57,9 @@ def track(
         ) as detector,
     ):
         tracker = SortTracker(resolved.tracker)
-        for frame, detections in detect_async(detector, frames):
-            yield frame, tracker.update(detections, frame.time_s)
+        interval = resolved.detector.interval_for(frames.info)
+        for frame, detections in detect_async(detector, frames, interval):
+            if detections is None:
+                yield frame, tracker.coast(frame.time_s)
+            else:
+                yield frame, tracker.update(detections, frame.time_s)

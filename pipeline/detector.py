@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+import dataclasses
+from typing import Literal, Protocol, Self
 
 import cv2
 
 from deepmask.checkpoint import CheckpointError
-from deepmask.deploy import DeployConfig as DetectorConfig
-from deepmask.deploy import DeviceError, open_runtime
+from deepmask.deploy import DeployConfig, DeviceError, open_runtime
 from deepmask.geometry import input_size
 from deepmask.proposals import propose
 from deepmask.runtime import Runtime
 from pipeline.errors import InferenceError, PipelineError
-from pipeline.frames import Frame
+from pipeline.frames import Frame, VideoInfo
 from trackers.detections import Detections
 from trackers.masks import Masks
+
+Interval = int | Literal["auto"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DetectorConfig(DeployConfig):
+    """The network as it is deployed, and how often it looks."""
+
+    interval: Interval = 1
+    """Look at every n-th frame; in those between, objects are where the tracker expects them, as
+    `coasting`. `auto`: as often as it takes to hold the rate of a live source, and at every frame
+    of a file, which can wait."""
+
+    def __post_init__(self) -> None:
+        if self.interval != "auto" and self.interval < 1:
+            raise ValueError(f"interval should be 1 or more, or auto, got {self.interval}")
+
+    def interval_for(self, info: VideoInfo) -> Interval:
+        """How often to look at a source."""
+        return 1 if self.interval == "auto" and not info.is_live else self.interval
 
 
 class Detector(Protocol):
@@ -39,7 +59,7 @@ class Detector(Protocol):
 class DeepMaskDetector:
     """DeepMask's proposals as detections."""
 
-    def __init__(self, runtime: Runtime, config: DetectorConfig) -> None:
+    def __init__(self, runtime: Runtime, config: DeployConfig) -> None:
         self.runtime, self.config = runtime, config
         self.concurrency = runtime.concurrency
         self.description = f"DeepMask {config.size_px} px, {runtime.description}"
@@ -59,7 +79,7 @@ class DeepMaskDetector:
     def __exit__(self, *_: object) -> None: ...
 
 
-def open_detector(config: DetectorConfig) -> Detector:
+def open_detector(config: DeployConfig) -> Detector:
     """The detector that the settings describe.
 
     Raises:
@@ -76,4 +96,4 @@ def open_detector(config: DetectorConfig) -> Detector:
         raise InferenceError(f"the network cannot be started: {error}") from error
 
 
-__all__ = ["DeepMaskDetector", "Detector", "DetectorConfig", "open_detector"]
+__all__ = ["DeepMaskDetector", "Detector", "DetectorConfig", "Interval", "open_detector"]

@@ -1,41 +1,55 @@
-"""Keeps a detector busy on its own threads, and gives results in the order of the frames."""
+"""Keeps a detector busy on its own threads, and gives results in the order of the frames.
+
+Not every frame must be looked at: `interval` leaves out some, or as many as it takes to hold the
+rate of a live source. Those come without detections, in their place.
+"""
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from pipeline.channel import Channel
-from pipeline.detector import Detector
+from pipeline.detector import Detector, Interval
 from pipeline.errors import InferenceError, PipelineError
 from pipeline.frames import Frame
 from trackers.detections import Detections
 
-Pending = tuple[Frame, "Future[Detections]"]
+Pending = tuple[Frame, "Future[Detections] | None"]
+
+MOST_WAITING = 12
+"""With interval `auto`, most frames that wait for the detector's answer to an earlier one."""
 
 
 def detect_async(
-    detector: Detector, frames: Iterable[Frame]
-) -> Generator[tuple[Frame, Detections], None, None]:
+    detector: Detector, frames: Iterable[Frame], interval: Interval = 1
+) -> Generator[tuple[Frame, Detections | None], None, None]:
     """Detect on `detector.concurrency` threads while the consumer works on earlier results.
 
     A frame is taken from `frames` only when it can be worked on soon, so that of a live source the
-    newest is seen: at most `concurrency` + 1 frames are between `frames` and the consumer.
+    newest is seen: at most `concurrency` + 1 frames that are looked at are between `frames` and
+    the consumer, each with the `interval` - 1 frames after it.
+
+    With interval `auto`, for sources that do not wait, every frame is taken as it comes, and looked
+    at where fewer than `concurrency` others are between here and the consumer. So a detector that
+    is slow, or shares its cores with a consumer that is, sees fewer frames and holds up none.
 
     Args:
         detector: its `detect` is called from `concurrency` threads.
         frames: read on a thread of this function.
+        interval: look at every n-th frame, or `auto`.
 
     Yields:
-        Each frame with its detections, in the order of `frames`.
+        Each frame with its detections, in the order of `frames`; None where nobody looked.
 
     Raises:
         InferenceError: the detector failed; its own error is the cause.
         BaseException: whatever `frames` raised, after the results of all earlier frames.
     """
-    places = detector.concurrency + 1
-    pending: Channel[Pending] = Channel(capacity=places)
+    places = detector.concurrency + (interval != "auto")
+    pending: Channel[Pending] = Channel(MOST_WAITING if interval == "auto" else places * interval)
     free = threading.Semaphore(places)
     left = threading.Event()
     with ThreadPoolExecutor(detector.concurrency, thread_name_prefix="detect") as pool:
@@ -43,8 +57,8 @@ def detect_async(
         def feed() -> None:
             error: BaseException | None = None
             try:
-                for frame in _when(free, frames):
-                    pending.put((frame, pool.submit(detector.detect, frame)))
+                for frame, look in _chosen(frames, interval, free):
+                    pending.put((frame, pool.submit(detector.detect, frame) if look else None))
             except BaseException as failure:
                 error = None if left.is_set() else failure
             pending.close(error)
@@ -52,8 +66,10 @@ def detect_async(
         threading.Thread(target=feed, name="feed", daemon=True).start()
         try:
             for frame, future in pending:
-                detections = _result(frame, future)
-                free.release()
+                detections = None
+                if future is not None:
+                    detections = _result(frame, future)
+                    free.release()
                 yield frame, detections
         finally:
             left.set()
@@ -62,13 +78,20 @@ def detect_async(
             free.release()
 
 
-def _when(free: threading.Semaphore, frames: Iterable[Frame]) -> Iterator[Frame]:
-    """The frames, each fetched only after a place is free for it."""
+def _chosen(
+    frames: Iterable[Frame], interval: Interval, free: threading.Semaphore
+) -> Iterator[tuple[Frame, bool]]:
+    """Each frame, and whether to look at it, which takes a place of `free`."""
+    if interval == "auto":
+        for frame in frames:
+            yield frame, free.acquire(blocking=False)
+        return
     iterator = iter(frames)
-    while True:
-        free.acquire()
+    for look in itertools.cycle([True] + [False] * (interval - 1)):
+        if look:
+            free.acquire()  # before the frame is fetched: the newest is wanted
         try:
-            yield next(iterator)
+            yield next(iterator), look
         except StopIteration:
             return
 

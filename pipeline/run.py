@@ -70,9 +70,13 @@ def run(
         tracker = SortTracker(config.tracker)
         log.info("%s", announcement(frames.info, detector.description, outputs))
         stats.begin(frames.info, detector.description)
-        for frame, detections in detect_async(TimedDetector(detector, stats), frames):
+        interval = config.detector.interval_for(frames.info)
+        for frame, detections in detect_async(TimedDetector(detector, stats), frames, interval):
             with stats.stage("track"):
-                tracks = tracker.update(detections, frame.time_s)
+                if detections is None:
+                    tracks = tracker.coast(frame.time_s)
+                else:
+                    tracks = tracker.update(detections, frame.time_s)
             sinks.write(frame, tracks)
             if progress is not None:
                 progress.update()

@@ -89,7 +89,9 @@ class RunSummary:
     """Why it failed."""
 
     frames_read: int
+
     frames_inferred: int
+    """That the detector looked at: all that are left, or fewer by `detector.interval`."""
 
     frames_dropped: int
     """Read, and left out because a newer one was there. Always 0 for a file."""
@@ -228,7 +230,7 @@ class RunStats:
             ended="failed" if error else "stopped" if self.stopped else "done",
             error=str(error) if error else None,
             frames_read=self._read,
-            frames_inferred=self.processed,
+            frames_inferred=self._stages["infer"].count,
             frames_dropped=self.dropped,
             frames_written=self.written,
             tracks=self.tracks,

@@ -9,7 +9,7 @@ import pytest
 from pipeline.channel import Channel, Policy
 from pipeline.errors import InferenceError, SourceBroken
 from pipeline.frames import Frame
-from pipeline.inference import detect_async
+from pipeline.inference import MOST_WAITING, detect_async
 from tests.fakes import ScriptedDetector
 from trackers.detections import Detections
 
@@ -29,6 +29,13 @@ def detector(before=None, concurrency=1):
 def drain(results, seen):
     for given, _ in results:
         seen.append(given.index)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 4])
@@ -97,10 +104,7 @@ def test_a_consumer_that_leaves_frees_everybody():
     results = detect_async(detector(lambda _: time.sleep(0.01), 2), frames(10_000))
     next(results)
     results.close()
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() <= before
+    wait_until(lambda: threading.active_count() <= before)
 
 
 def test_live_frames_are_the_newest_when_the_detector_is_slow():
@@ -118,3 +122,99 @@ def test_live_frames_are_the_newest_when_the_detector_is_slow():
     assert seen[-1] == 59
     assert len(seen) < 40
     assert mailbox.statistics().dropped == 60 - len(seen)
+
+
+# Frames that are left out.
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("interval", [2, 5])
+def test_every_nth_frame_is_looked_at(concurrency, interval):
+    slow = detector(lambda _: time.sleep(0.005), concurrency)
+    results = list(detect_async(slow, frames(17), interval))
+    assert [f.index for f, _ in results] == list(range(17))
+    looked = [f.index for f, detections in results if detections is not None]
+    assert looked == list(range(0, 17, interval))
+    assert slow.calls == len(looked)
+
+
+def test_the_detector_works_ahead_though_frames_are_left_out():
+    fetched = []
+
+    def watched():
+        for f in frames(50):
+            fetched.append(f.index)
+            yield f
+
+    results = detect_async(detector(concurrency=2), watched(), 4)
+    next(results)
+    wait_until(lambda: len(fetched) >= 12)
+    time.sleep(0.05)
+    assert len(fetched) <= 16  # one given, three places, each with three more
+    results.close()
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_auto_leaves_out_frames_that_come_while_the_detector_is_busy(concurrency):
+    all_came = threading.Event()
+
+    def film():
+        yield from frames(10)
+        all_came.set()
+
+    busy = detector(lambda _: all_came.wait(10), concurrency)
+    results = list(detect_async(busy, film(), "auto"))
+    assert [f.index for f, _ in results] == list(range(10))
+    looked = [f.index for f, detections in results if detections is not None]
+    assert looked == list(range(concurrency))
+
+
+def test_auto_looks_at_every_frame_where_there_is_time():
+    taken = threading.Semaphore(0)
+
+    def film():
+        for f in frames(20):
+            yield f
+            taken.acquire()
+
+    for _, detections in detect_async(detector(), film(), "auto"):
+        assert detections is not None
+        taken.release()
+
+
+def test_auto_leaves_a_slow_consumer_its_time():
+    # A result that waits for the consumer holds its place: the detector is given no more.
+    fetched = []
+
+    def film():
+        for f in frames(10_000):
+            fetched.append(f.index)
+            yield f
+
+    quick = detector()
+    results = detect_async(quick, film(), "auto")
+    next(results)
+    wait_until(lambda: len(fetched) >= MOST_WAITING)
+    time.sleep(0.05)
+    assert quick.calls <= 2
+    assert len(fetched) <= MOST_WAITING + 2  # one given, one that waits for room
+    results.close()
+
+
+def test_failures_are_raised_though_frames_are_left_out():
+    def fail(f):
+        if f.index == 4:
+            raise ValueError("no luck")
+
+    seen: list[int] = []
+    with pytest.raises(InferenceError, match="frame 4"):
+        drain(detect_async(detector(fail), frames(20), 2), seen)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_a_consumer_that_leaves_frees_everybody_in_auto():
+    before = threading.active_count()
+    results = detect_async(detector(lambda _: time.sleep(0.01)), frames(10_000), "auto")
+    next(results)
+    results.close()
+    wait_until(lambda: threading.active_count() <= before)

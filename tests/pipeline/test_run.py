@@ -172,6 +172,27 @@ def test_sound_that_mp4_cannot_hold_is_left_out(tmp_path, scripted, capsys):
     assert len(decoded(tmp_path / "video.mp4")) == 75
 
 
+def test_frames_that_are_left_out_are_coasting(video, tmp_path, scripted):
+    detector = scripted()
+    arguments = ["--source", str(video), "--output", str(tmp_path), "--save", ALL]
+    assert main([*arguments, "--set", "detector.interval=3"]) == 0
+    assert detector.calls == 25
+    lines = lines_of(tmp_path / "tracks.jsonl")
+    states = [{track["state"] for track in line["tracks"]} for line in lines]
+    assert states == [{"coasting" if frame % 3 else "tracked"} for frame in range(75)]
+    assert all([track["id"] for track in line["tracks"]] == [1, 2] for line in lines)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["frames_inferred"] == 25
+    assert summary["frames_written"] == len(decoded(tmp_path / "video.mp4")) == 75
+
+
+def test_auto_looks_at_every_frame_of_a_file(video, tmp_path, scripted):
+    detector = scripted(before=lambda frame: time.sleep(0.005))
+    arguments = ["--source", str(video), "--output", str(tmp_path), "--save", "mot"]
+    assert main([*arguments, "--set", "detector.interval=auto"]) == 0
+    assert detector.calls == 75
+
+
 def test_quiet_says_nothing(video, tmp_path, scripted, capfd):
     scripted()
     assert main(["--source", str(video), "--output", str(tmp_path), "--quiet"]) == 0
@@ -222,6 +243,13 @@ def test_track_gives_frames_and_tracks(video, scripted):
     assert [frame.index for frame, _ in seen] == list(range(75))
     assert seen[-1][1].ids.tolist() == [1, 2]
     assert detector.closed
+
+
+def test_track_leaves_out_frames(video, scripted):
+    scripted()
+    following = pipeline.track(video, detector={"interval": 2})
+    coasting = [next(following)[1].coasting.tolist() for _ in range(4)]
+    assert coasting == [[False, False], [True, True]] * 2
 
 
 def test_track_closes_with_its_generator(video, scripted):
@@ -329,6 +357,8 @@ def test_full_disk_is_one_line_and_leaves_the_rest_valid(video, tmp_path, script
             "unknown setting 'tracker.lst_s'; did you mean 'tracker.lost_s'?",
         ),
         (["--set", "tracker.lost_s=long"], "'tracker.lost_s' should be float, got str 'long'"),
+        (["--set", "detector.interval=0"], "detector.interval should be 1 or more, or auto, got 0"),
+        (["--set", "detector.interval=often"], "'detector.interval' should be int or "),
         (["--save", "vido"], "output.save: unknown format 'vido'; did you mean 'video'?"),
         (["--view", "windo"], "did you mean 'window'?"),
         (["--duration", "-1"], "source.duration_s should be above 0"),
