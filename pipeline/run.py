@@ -286,12 +286,18 @@ def show_cameras() -> int:
     return DONE
 
 
+class _Discreet(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Without the passwords of addresses, whoever wrote the line."""
+        return redact(super().format(record))
+
+
 @contextmanager
 def speaking(quiet: bool) -> Iterator[None]:
     """Show what this project logs as lines on stderr: all of it, or only errors."""
     clear = "\r\x1b[K" if sys.stderr.isatty() else ""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(f"{clear}pipeline.run: %(message)s"))
+    handler.setFormatter(_Discreet(f"{clear}pipeline.run: %(message)s"))
     logger = logging.getLogger()
     before = logger.level
     logger.addHandler(handler)

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
-_USER = re.compile(r"://[^/?#]*@")
+_USER = re.compile(r"://(?:[^/?#]*|[^/?#@\s:]*:(?!\d+[/?#])[^@\s]*)@")
+"""User and password; a password may hold `/`, `?` or `#`, which an address should not."""
 
 _SECRET = re.compile(
     r"(?i)((?:user|login|pass|pwd|token|secret|auth|cred|sign?|key|session)[\w.-]*=)[^&;?/#\s]+"
@@ -22,10 +23,12 @@ def is_address(source: str) -> bool:
 def redact(source: str) -> str:
     """Return `source` fit for names, messages and logs: no user, password, token or key.
 
+    It may be any text with an address in it.
+
     >>> redact("rtsp://admin:s3cret@10.0.0.7:554/cam?channel=1&password=s3cret")
     'rtsp://10.0.0.7:554/cam?channel=1&password=***'
     """
-    if not is_address(source):
+    if "://" not in source:
         return source
     return _SECRET.sub(r"\1***", _USER.sub("://", source))
 

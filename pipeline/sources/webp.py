@@ -33,20 +33,32 @@ class WebpImages:
         durations_s = [max(ms / 1000, _LEAST_S) for ms in _durations_ms(path)]
         *self.times_s, self.duration_s = itertools.accumulate(durations_s, initial=0.0)
         self._first = 0
-        self._batch: list[Image] = []
+        self._batch: list[Image | None] = []
 
     def read(self, position: int) -> Image | None:
         """Return a picture, transparent parts black; None if it cannot be decoded."""
         if not self._first <= position < self._first + len(self._batch):
             self._first = position
-            _, animation = cv2.imreadanimation(str(self._path), position, _BATCH)
-            self._batch = [cast(Image, picture) for picture in animation.frames]
-        if not self._batch:
-            return None
+            # Where one cannot be decoded, none after it can.
+            self._batch = _decoded(self._path, position) or [None] * _BATCH
         picture = self._batch[position - self._first]
+        if picture is None:
+            return None
         if picture.shape[2] == 4:
             picture = on_black(picture)
         return np.ascontiguousarray(picture[..., ::-1])
+
+
+def _decoded(path: Path, position: int) -> list[Image | None]:
+    """Return `_BATCH` pictures from `position` on, as OpenCV has them; fewer at the end."""
+    logging = cv2.utils.logging
+    level = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # what is damaged is for us to tell, once
+    try:
+        _, animation = cv2.imreadanimation(str(path), position, _BATCH)
+    finally:
+        logging.setLogLevel(level)
+    return [cast(Image, picture) for picture in animation.frames]
 
 
 def _durations_ms(path: Path) -> Iterator[int]:

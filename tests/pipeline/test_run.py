@@ -234,6 +234,27 @@ def test_passwords_are_in_no_output(tmp_path, scripted, capsys):
     assert "secret" not in configs.dump(hidden)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--set", "source=rtsp://user:s3cret@127.0.0.1:9/a"],
+        ["--set", "source.start_s=rtsp://user:s3cret@127.0.0.1:9/a"],
+        ["--source", "rtsp://user:s3/cr#et@127.0.0.1:9/a"],
+        ["--source", "rtsp://user:s3cret@127.0.0.1:9/a?token=s3cret", "--start", "1"],
+        ["--source", "http://127.0.0.1:9/a.m3u8?X-Amz-Signature=s3cret"],
+        ["--source", "gopher2://user:s3cret@127.0.0.1:9/a"],
+        ["--source", "file://user:s3cret@127.0.0.1/a"],
+    ],
+)
+def test_passwords_are_in_no_message(arguments, tmp_path, scripted, capfd):
+    scripted()
+    assert main([*arguments, "--output", str(tmp_path)]) == 2
+    said = "".join(capfd.readouterr())
+    assert said.startswith("pipeline.run: ")
+    assert "s3" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
 # The Python interface.
 
 
