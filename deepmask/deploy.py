@@ -6,8 +6,12 @@ import dataclasses
 import importlib.util
 import logging
 
+import numpy as np
+from numpy.typing import NDArray
+
 from deepmask.checkpoint import find_weights
-from deepmask.proposals import ProposalConfig
+from deepmask.geometry import input_size
+from deepmask.proposals import ProposalConfig, Proposals, merge, propose
 from deepmask.runtime import OpenVinoRuntime, Runtime, TorchRuntime
 
 log = logging.getLogger(__name__)
@@ -27,16 +31,23 @@ class DeployConfig:
     device: str = "auto"
     """"auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N"."""
 
-    size_px: int = 512
-    """How large the network sees a picture: the long side of a 4:3 one; see `input_size`."""
+    sizes_px: tuple[int, ...] = (512,)
+    """How large the network sees a picture: the long side of a 4:3 one; see `input_size`. Given
+    several, it looks once at each: small ones find what is large, large ones what is small."""
 
     decoded: int = 60
-    """Most windows a picture whose masks are decoded."""
+    """Most windows whose masks are decoded, a picture and size."""
 
     threads: int = 0
     """CPU cores that the network may use; 0 means all."""
 
     proposals: ProposalConfig = dataclasses.field(default_factory=ProposalConfig)
+
+    def __post_init__(self) -> None:
+        if not self.sizes_px or min(self.sizes_px) < 64:
+            raise ValueError(
+                f"sizes_px should be one or more sizes from 64 px up, got {self.sizes_px}"
+            )
 
 
 def open_runtime(config: DeployConfig) -> Runtime:
@@ -76,6 +87,23 @@ def open_runtime(config: DeployConfig) -> Runtime:
 
     log.warning("openvino is not installed: running in torch, several times slower")
     return TorchRuntime(checkpoint.load(path), torch.device("cpu"))
+
+
+def find_proposals(runtime: Runtime, image: NDArray[np.uint8], config: DeployConfig) -> Proposals:
+    """The objects of a picture.
+
+    Args:
+        runtime: runs the network.
+        image: `(H, W, 3)` uint8 RGB.
+        config: sizes and thresholds; its device and weights are those of `runtime`.
+    """
+    shape = (image.shape[0], image.shape[1])
+    seen = []
+    for size_px in config.sizes_px:
+        size = input_size(shape, size_px)
+        windows = runtime(image, size, config.proposals.min_score, config.decoded)
+        seen.append(windows.scaled(shape[1] / size[1], shape[0] / size[0]))
+    return propose(merge(seen), shape, config.proposals)
 
 
 def _has_nvidia() -> bool:

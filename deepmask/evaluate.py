@@ -14,7 +14,7 @@ import dataclasses
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,18 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from deepmask.checkpoint import CheckpointError, find_weights
-from deepmask.deploy import DeployConfig, open_runtime
-from deepmask.geometry import input_size
-from deepmask.proposals import ProposalConfig, Proposals, propose
-from deepmask.runtime import Runtime
+from deepmask.checkpoint import CheckpointError
+from deepmask.deploy import DeployConfig, find_proposals, open_runtime
+from deepmask.proposals import ProposalConfig, Proposals
 from deepmask.training.coco import Photograph, load_photographs
 
 COUNTS = (10, 100, 1000)
-EVERYTHING = ProposalConfig(min_score=0.0, max_count=1000, max_iou=0.8, max_inside=1.0)
-"""For average recall: ranked proposals, duplicates removed, no threshold."""
+EVALUATION = DeployConfig(
+    sizes_px=(384, 832),
+    decoded=1000,
+    proposals=ProposalConfig(min_score=0.0, max_count=1000, max_iou=0.8, max_inside=1.0),
+)
+"""For average recall: ranked proposals of two sizes, duplicates removed, no threshold."""
 
 Result = dict[str, Any]
 
@@ -57,26 +59,6 @@ def results_of(photograph: Photograph, proposals: Proposals) -> list[Result]:
             }
         )
     return rows
-
-
-def find_proposals(
-    runtime: Runtime,
-    photographs: Iterable[Photograph],
-    sizes_px: Sequence[int],
-    config: ProposalConfig,
-    decoded: int,
-) -> Iterator[list[Result]]:
-    """The results of each photograph, those of several input sizes merged."""
-    for photograph in photographs:
-        image, shape = photograph.image(), (photograph.height, photograph.width)
-        rows: list[Result] = []
-        for size_px in sizes_px:
-            size = input_size(shape, size_px)
-            windows = runtime(image, size, config.min_score, decoded)
-            rows += results_of(photograph, propose(windows, shape, size, config))
-        if len(sizes_px) > 1:
-            rows = _merge(rows, config)
-        yield rows
 
 
 def average_recall(
@@ -129,20 +111,6 @@ def _truth(photographs: Sequence[Photograph]) -> COCO:
     return coco
 
 
-def _merge(rows: list[Result], config: ProposalConfig) -> list[Result]:
-    """Greedy suppression of the merged results of several input sizes."""
-    rows = sorted(rows, key=lambda row: -float(row["score"]))
-    rles = [row["segmentation"] for row in rows]
-    if not rles:
-        return rows
-    iou = np.asarray(coco_mask.iou(rles, rles, [0] * len(rles)))
-    alive = np.ones(len(rows), bool)
-    for i in range(len(rows)):
-        if alive[i]:
-            alive[i + 1 :] &= iou[i, i + 1 :] <= config.max_iou
-    return [row for row, keep in zip(rows, alive, strict=True) if keep][: config.max_count]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = _parser().parse_args(argv)
@@ -156,19 +124,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     photographs = load_photographs(Path(options.annotations), [Path(p) for p in options.images])
     photographs = photographs[: options.limit]
-    deploy = DeployConfig(device=options.device)
+    config = DeployConfig() if options.deployed else EVALUATION
+    config = dataclasses.replace(config, device=options.device)
     if options.weights:
-        deploy = dataclasses.replace(deploy, weights=options.weights)
-    find_weights(deploy.weights)
-    runtime = open_runtime(deploy)
-    if options.deployed:
-        sizes, config, decoded = [deploy.size_px], deploy.proposals, deploy.decoded
-    else:
-        sizes, config, decoded = options.size_px or [640], EVERYTHING, 1000
-    print(f"{runtime.description}, {sizes} px, {dataclasses.asdict(config)}", file=sys.stderr)
+        config = dataclasses.replace(config, weights=options.weights)
+    if options.sizes_px:
+        config = dataclasses.replace(config, sizes_px=tuple(options.sizes_px))
+    runtime = open_runtime(config)
+    print(f"{runtime.description}; {config}", file=sys.stderr)
     results: list[Result] = []
-    for i, rows in enumerate(find_proposals(runtime, photographs, sizes, config, decoded), 1):
-        results += rows
+    for i, photograph in enumerate(photographs, 1):
+        found = find_proposals(runtime, photograph.image(), config)
+        results += results_of(photograph, found)
         if sys.stderr.isatty():
             print(f"\r{i}/{len(photographs)}", end="", file=sys.stderr)
     if options.results:
@@ -189,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", help="name of shipped weights, or a .safetensors file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
-        "--size-px", type=int, nargs="+", help="input sizes (default 640); several are merged"
+        "--sizes-px", type=int, nargs="+", help="input sizes, merged (default: 384 832)"
     )
     parser.add_argument("--limit", type=int, help="only the first so many images")
     return parser

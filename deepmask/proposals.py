@@ -7,13 +7,15 @@ IoU), the geometric mean of OLN (Kim et al., RA-L 2022).
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-GRID = 4
-"""Pixels a cell of the coarse grid on which masks are compared."""
+GRID_CELLS = 120 * 160
+"""Cells of the coarse grid on which masks are compared: 4 px each in a 640x480 picture."""
 TINY = np.float32(1e-6)
 
 LEAST = 1e-4
@@ -39,7 +41,7 @@ class ProposalConfig:
     whole_bonus: float = 0.1
     """What a whole may score less than its part and still replace it."""
 
-    mask_threshold: float = 0.5
+    mask_threshold: float = 0.4
     """Probability from which a pixel belongs to the mask."""
 
 
@@ -52,9 +54,13 @@ class Windows:
     masks: NDArray[np.float32]
     """`(K, 56, 56)` probabilities over the window."""
     windows: NDArray[np.float32]
-    """`(K, 4)` x1, y1, x2, y2 in pixels of the network's input."""
+    """`(K, 4)` x1, y1, x2, y2 in pixels: of the network's input, or of the picture."""
     appearance: NDArray[np.float32]
     """`(K, C)` unit vectors: the pyramid's features averaged under the mask."""
+
+    def scaled(self, x: float, y: float) -> Windows:
+        """The same in pixels of a picture that is so many times as wide and high."""
+        return dataclasses.replace(self, windows=self.windows * np.array([x, y, x, y], np.float32))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -89,22 +95,26 @@ def choose_cells(
     return found[np.argsort(-objectness[found], kind="stable")]
 
 
-def propose(
-    windows: Windows, size: tuple[int, int], input_size: tuple[int, int], config: ProposalConfig
-) -> Proposals:
+def merge(parts: Sequence[Windows]) -> Windows:
+    """The windows of one picture seen at several sizes, in the same pixels."""
+    if len(parts) == 1:
+        return parts[0]
+    fields = [field.name for field in dataclasses.fields(Windows)]
+    return Windows(*(np.concatenate([getattr(p, name) for p in parts]) for name in fields))
+
+
+def propose(windows: Windows, size: tuple[int, int], config: ProposalConfig) -> Proposals:
     """Suppress duplicates and parts, then draw the survivors' masks.
 
     Args:
-        windows: of one picture.
+        windows: of one picture, in its pixels.
         size: (H, W) of the picture.
-        input_size: (H, W) that the network saw it at.
         config: thresholds.
     """
-    keep = suppress(windows, input_size, config)[: config.max_count]
-    scale = np.array([size[1] / input_size[1], size[0] / input_size[0]] * 2, np.float32)
+    keep = suppress(windows, size, config)[: config.max_count]
     boxes, offsets, crops, drawn = [], [], [], []
     for i in keep:
-        found = paste(windows.masks[i], windows.windows[i] * scale, size, config.mask_threshold)
+        found = paste(windows.masks[i], windows.windows[i], size, config.mask_threshold)
         if found is None:
             continue
         (x, y), crop = found
@@ -121,15 +131,13 @@ def propose(
     )
 
 
-def suppress(
-    windows: Windows, input_size: tuple[int, int], config: ProposalConfig
-) -> NDArray[np.int64]:
+def suppress(windows: Windows, size: tuple[int, int], config: ProposalConfig) -> NDArray[np.int64]:
     """Indices of the windows to keep, best first: no two the same, no parts beside their whole."""
     order = np.argsort(-windows.scores, kind="stable")
     order = order[windows.scores[order] >= config.min_score]
     if config.max_iou >= 1 or len(order) < 2:
         return order
-    iou, inside, areas = _overlaps(windows.masks[order], windows.windows[order], input_size)
+    iou, inside, areas = _overlaps(windows.masks[order], windows.windows[order], size)
     scores = windows.scores[order]
     larger = areas[None, :] > areas[:, None]
     kept: list[int] = []
@@ -151,7 +159,7 @@ def _size_rank(inside: NDArray[np.float32], config: ProposalConfig) -> NDArray[n
 
 
 def _overlaps(
-    masks: NDArray[np.float32], windows: NDArray[np.float32], input_size: tuple[int, int]
+    masks: NDArray[np.float32], windows: NDArray[np.float32], size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Overlaps of n masks, drawn softly (with shares a, b of each cell) on a coarse grid.
 
@@ -159,11 +167,12 @@ def _overlaps(
         `(n, n)` IoU, sum ab / (sum a² + sum b² - sum ab); `(n, n)` share of row i that lies in
         column j, sum ab / sum a; and `(n,)` areas in cells, sum a.
     """
-    height, width = input_size[0] // GRID, input_size[1] // GRID
+    pitch = math.sqrt(size[0] * size[1] / GRID_CELLS)
+    height, width = math.ceil(size[0] / pitch), math.ceil(size[1] / pitch)
     side = masks.shape[1] // 2
     binary = (masks > 0.5).astype(np.float32)
     halves = binary.reshape(-1, side, 2, side, 2).sum((2, 4)) / 4
-    windows = windows / np.float32(GRID)
+    windows = windows / np.float32(pitch)
     rows = _sampling(windows[:, 1], windows[:, 3], height, side)
     cols = _sampling(windows[:, 0], windows[:, 2], width, side)
     drawn = (rows @ halves @ cols.transpose(0, 2, 1)).reshape(len(masks), -1)

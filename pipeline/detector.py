@@ -8,9 +8,7 @@ from typing import Literal, Protocol, Self
 import cv2
 
 from deepmask.checkpoint import CheckpointError
-from deepmask.deploy import DeployConfig, DeviceError, open_runtime
-from deepmask.geometry import input_size
-from deepmask.proposals import propose
+from deepmask.deploy import DeployConfig, DeviceError, find_proposals, open_runtime
 from deepmask.runtime import Runtime
 from pipeline.errors import InferenceError, PipelineError
 from pipeline.frames import Frame, VideoInfo
@@ -62,15 +60,13 @@ class DeepMaskDetector:
     def __init__(self, runtime: Runtime, config: DeployConfig) -> None:
         self.runtime, self.config = runtime, config
         self.concurrency = runtime.concurrency
-        self.description = f"DeepMask {config.size_px} px, {runtime.description}"
+        sizes = " and ".join(map(str, config.sizes_px))
+        self.description = f"DeepMask {sizes} px, {runtime.description}"
 
     def detect(self, frame: Frame) -> Detections:
         """The objects of one frame; may be called from `concurrency` threads at a time."""
-        config, shape = self.config, (frame.height, frame.width)
-        size = input_size(shape, config.size_px)
-        windows = self.runtime(frame.image, size, config.proposals.min_score, config.decoded)
-        found = propose(windows, shape, size, config.proposals)
-        masks = Masks(shape, found.offsets, found.crops)
+        found = find_proposals(self.runtime, frame.image, self.config)
+        masks = Masks((frame.height, frame.width), found.offsets, found.crops)
         return Detections(found.boxes, found.scores, masks, found.appearance)
 
     def __enter__(self) -> Self:

@@ -31,7 +31,7 @@ LEAST_INSIDE = 0.5
 """An object counts where this share of it lies in the region."""
 
 SMALLEST_PX = 256
-"""The network's `size_px` is not lessened below this: a tiny region is seen larger instead."""
+"""The network's `sizes_px` are not lessened below this: a tiny region is seen larger instead."""
 
 _SHAPE_TOLERANCE = 0.02
 
@@ -125,9 +125,9 @@ def open_in_region(
     if setting is None:
         return open_detector(config)
     region = Region.of(_pixels(setting, info.width, info.height))
-    least = min(SMALLEST_PX, config.size_px)
-    size_px = max(round(config.size_px * math.sqrt(region.share)), least)
-    return RegionDetector(open_detector(dataclasses.replace(config, size_px=size_px)), region)
+    scale = math.sqrt(region.share)
+    sizes = tuple(max(round(px * scale), min(SMALLEST_PX, px)) for px in config.sizes_px)
+    return RegionDetector(open_detector(dataclasses.replace(config, sizes_px=sizes)), region)
 
 
 def _moved(detections: Detections, by: tuple[int, int], size: tuple[int, int]) -> Detections:

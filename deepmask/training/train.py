@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import json
 import logging
 import sys
@@ -19,7 +20,8 @@ import numpy as np
 import torch
 
 import configs
-from deepmask.evaluate import EVERYTHING, average_recall, find_proposals
+from deepmask.deploy import find_proposals
+from deepmask.evaluate import EVALUATION, average_recall, results_of
 from deepmask.network import DeepMask
 from deepmask.runtime import TorchRuntime
 from deepmask.training.coco import Photograph, load_set
@@ -55,8 +57,11 @@ def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
 def validate(network: DeepMask, photographs: Sequence[Photograph]) -> dict[str, float]:
     """Average recall of masks and boxes at 640 px on a fixed part of the validation set."""
     runtime = TorchRuntime(copy.deepcopy(network), next(network.parameters()).device)
+    config = dataclasses.replace(EVALUATION, sizes_px=(640,), decoded=200)
     results = [
-        row for rows in find_proposals(runtime, photographs, [640], EVERYTHING, 200) for row in rows
+        row
+        for photograph in photographs
+        for row in results_of(photograph, find_proposals(runtime, photograph.image(), config))
     ]
     masks = average_recall(photographs, results, "segm")
     boxes = average_recall(photographs, results, "bbox")

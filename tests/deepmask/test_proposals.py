@@ -87,7 +87,7 @@ def test_a_small_thing_in_front_of_a_large_one_is_kept_where_parts_are():
 
 def test_results_are_in_the_picture_s_own_pixels():
     given = windows([(0.9, disc(14), 10, 20, 66, 76)])
-    found = propose(given, (192, 256), SIZE, ProposalConfig())
+    found = propose(given.scaled(2, 2), (192, 256), ProposalConfig())
     np.testing.assert_allclose(found.boxes, [[48, 68, 104, 124]], atol=1)
     assert found.crops[0].sum() == pytest.approx(4 * np.pi * 14**2, rel=0.03)
     assert found.appearance.shape == (1, 4)
@@ -100,7 +100,7 @@ def test_nothing_found_is_normal():
         np.zeros((0, 4), np.float32),
         np.zeros((0, 4), np.float32),
     )
-    found = propose(empty, SIZE, SIZE, ProposalConfig())
+    found = propose(empty, SIZE, ProposalConfig())
     assert found.boxes.shape == (0, 4)
     assert found.appearance.shape == (0, 4)
 

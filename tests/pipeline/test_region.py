@@ -167,10 +167,10 @@ def test_the_network_sees_less_where_there_is_less_to_see(
     asked = []
 
     def opened(config: DetectorConfig) -> Detector:
-        asked.append(config.size_px)
+        asked.extend(config.sizes_px)
         return ScriptedDetector()
 
-    open_in_region(opened, DetectorConfig(size_px=640), region, INFO)
+    open_in_region(opened, DetectorConfig(sizes_px=(640,)), region, INFO)
     assert asked == [pytest.approx(size_px, rel=0.05)]
 
 
