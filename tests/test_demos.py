@@ -21,7 +21,6 @@ def run(root: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.xfail(reason="a half hidden object's box shrinks, which slows its prediction down")
 def test_crossing_keeps_both_identities(root):
     done = run(root, "demos.crossing")
     assert done.returncode == 0, done.stderr

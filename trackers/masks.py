@@ -130,6 +130,15 @@ class Masks:
             shared[k] = np.count_nonzero(part)
         return shared
 
+    def inside(self, mine: NDArray[np.intp], windows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """`(K,)` pixels of mask `mine[k]` in the window `windows[k]`: x1, y1, x2, y2, `(K, 4)`."""
+        shared = np.zeros(len(mine))
+        corners = np.maximum(windows - np.tile(self.offsets.take(mine, 0), 2), 0)
+        which = enumerate(zip(mine.tolist(), corners.tolist(), strict=True))
+        for k, (i, (x1, y1, x2, y2)) in which:
+            shared[k] = np.count_nonzero(self.crops[i][y1:y2, x1:x2])
+        return shared
+
     def _extents(self) -> NDArray[np.int64]:
         """`(N, 4)` x1, y1, x2, y2 of the crops in the picture."""
         shapes = np.array([crop.shape for crop in self.crops], np.int64).reshape(-1, 2)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from trackers import association, parts
+from trackers import association, occlusion, parts
 from trackers import boxes as boxlib
 from trackers.detections import Detections
 from trackers.jitter import Jitter
@@ -350,6 +350,10 @@ class SortTracker:
         d = matches.partner.take(t)
         table, centres = self._table, seen.centres.take(d, 0)
         rows = table.rows.take(t, 0)
+        if seen.masks is not None:
+            expected, measured = boxlib.to_corners(rows[:, CENTRE]), seen.boxes.take(d, 0)
+            shown = occlusion.uncovered(expected, measured, d, seen.boxes, seen.masks)
+            centres = boxlib.to_centres(shown)
         if self._steady() and self._jitter.is_due(self._frame):
             noise, times = self._model.noise, (self._now_s, self._before_s)
             self._jitter.observe(rows, centres, noise, *times)
