@@ -92,7 +92,8 @@ class Stages:
                 pass
 
     def _detect(self) -> list[Detections]:
-        return [found for _, found in detect_async(self.detector, self.frames) if found]
+        every = detect_async(self.detector, self.frames)
+        return [found for _, found in every if found is not None]
 
     def _track(self) -> list[Tracks]:
         tracker = SortTracker(self.config.tracker)
