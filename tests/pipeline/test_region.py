@@ -164,7 +164,7 @@ def test_no_region_is_no_wrapper() -> None:
 def test_the_network_sees_less_where_there_is_less_to_see(
     region: list[list[float]], size_px: int
 ) -> None:
-    asked = []
+    asked: list[int] = []
 
     def opened(config: DetectorConfig) -> Detector:
         asked.extend(config.sizes_px)
