@@ -36,7 +36,7 @@ def arguments(name: str, doc: str | None) -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="a setting of the pipeline, such as detector.size_px=384",
+        help="a setting of the pipeline, such as detector.sizes_px=384",
     )
     return parser
 

@@ -275,9 +275,11 @@ def _convert_choice(given: Sequence[Any], results: Sequence[Any], value: Any, pa
 def _convert_sequence(
     origin: Any, arguments: tuple[Any, ...], value: Any, path: str, root: type[Any]
 ) -> Any:
-    """A list, or a tuple; `a, b` is taken for `[a, b]`, as a command line gives it."""
+    """A list, or a tuple; `a, b` is taken for `[a, b]` and `3` for `[3]`, as people write it."""
     if isinstance(value, str):
         value = [_Text(item.strip()) for item in value.split(",") if item.strip()]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = [value]
     if not isinstance(value, list | tuple):
         raise _wrong(path, "a list", value)
     if origin is tuple and Ellipsis not in arguments:

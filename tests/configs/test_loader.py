@@ -183,3 +183,15 @@ def test_every_preset_opens_with_a_comment() -> None:
     for name in configs.presets():
         text = (loader.PRESETS / f"{name}.yaml").read_text()
         assert text.startswith("# "), name
+
+
+def test_one_number_is_a_list_of_one() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Sizes:
+        px: tuple[int, ...] = (512,)
+
+    assert load(Sizes, None, ["px=384"]).px == (384,)
+    assert load(Sizes, None, ["px=384,832"]).px == (384, 832)
+    assert load(Sizes, None, {"px": 384}).px == (384,)
+    with pytest.raises(ConfigError, match="px"):
+        load(Sizes, None, ["px=wide"])
