@@ -58,6 +58,9 @@ class Connection:
     Use it from one thread at a time: closing while another thread reads crashes FFmpeg. A camera
     or stream that goes silent is waited for only so long, whatever FFmpeg does.
 
+    `lost_at_end` is how many packets after the last picture could not be decoded, once the end
+    is reached.
+
     Args:
         source: What to open.
         config: How.
@@ -148,7 +151,10 @@ class Connection:
             except FFmpegError:  # not seekable: the pictures come from where it stands
                 return
             self._pictures = self._decode()
-            landed = self._peek()
+            try:
+                landed = self._peek()
+            except FFmpegError:  # damaged there
+                continue
             landed_s = None if landed is None else self.stamp_s(landed)
             if landed_s is not None and landed_s <= origin + time_s:
                 return
@@ -198,7 +204,7 @@ class Connection:
 
     def _decode(self) -> Iterator[Picture]:
         """Give the pictures from here; a packet that cannot be decoded is lost."""
-        lost = 0
+        lost = self.lost_at_end = 0
         expected = _Expected()
         broken: FFmpegError | None = None
         packets = self._packets()
@@ -220,6 +226,7 @@ class Connection:
                 lost = 0
             if packet is None:
                 break
+        self.lost_at_end = lost + len(expected)
         if broken is not None:
             raise broken
 
@@ -241,7 +248,7 @@ class Connection:
                     if held is None:
                         yield packet
                 return
-            except InvalidDataError:
+            except (InvalidDataError, av.error.BlockingIOError):  # "try again", of a damaged file
                 errors += 1
                 if errors > MAX_READ_ERRORS:
                     raise
@@ -279,6 +286,9 @@ class _Expected:
             self._last_dts = packet.dts
         if packet.pts is not None and not packet.is_discard:
             heapq.heappush(self._stamps, packet.pts)
+
+    def __len__(self) -> int:
+        return len(self._stamps)
 
     def passed_over(self, picture: av.VideoFrame) -> int:
         """Return how many were due before a picture that came; they are noted no more."""

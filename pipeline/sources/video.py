@@ -108,14 +108,17 @@ class VideoSource:
             yield Frame(index, time_s, image, captured_s, lost)
             index, lost = index + 1, 0
         else:
-            self._warn_of_early_end()
+            self._warn_of_what_is_missing()
         if index == 0 and not self._closing.is_set():
             raise SourceError(
                 f"{self._source.kind.value} {self._source.label!r} has no frame in the part asked "
                 f"for; it ends at {self._clock.last_s:.2f} s, start_s is {self._config.start_s:g}"
             )
 
-    def _warn_of_early_end(self) -> None:
+    def _warn_of_what_is_missing(self) -> None:
+        lost = self._connection.lost_at_end
+        if lost and not self._closing.is_set():
+            log.warning("%s: the last %d frames cannot be decoded", self._source.label, lost)
         claimed_s, end_s = self._connection.duration_s, self._clock.last_s
         if (
             self._source.kind is Kind.FILE

@@ -10,6 +10,7 @@ import http.server
 import itertools
 import logging
 import socket
+import socketserver
 import struct
 import subprocess
 import sys
@@ -261,6 +262,45 @@ def test_a_file_that_cannot_be_read_on_breaks_off(
     with opened(path) as source, pytest.raises(SourceBroken, match="input/output error"):
         got.extend(source)
     assert numbers(got) == list(range(12))  # with what the decoder had held back
+
+
+@pytest.mark.parametrize(
+    ("file", "container_options", "least"),
+    [
+        ("a.ts", {}, 60),
+        ("a.mkv", {}, 60),
+        # FFmpeg looks through the pieces of a fragmented MP4 once, when it opens it.
+        ("a.mp4", {"movflags": "frag_keyframe+empty_moov"}, 20),
+    ],
+)
+def test_file_that_grows_while_it_is_read(
+    file: str, container_options: dict[str, str], least: int, tmp_path: Path
+) -> None:
+    images = media.noisy(60, 160, 120)
+    options = FINE | {"g": "5"}
+    whole = media.write(
+        tmp_path / file, images, options=options, container_options=container_options
+    ).read_bytes()
+    growing = _written(tmp_path / f"growing{Path(file).suffix}", whole[: len(whole) // 2])
+    with opened(growing) as source:
+        frames = iter(source)
+        got = [next(frames) for _ in range(3)]
+        with growing.open("ab") as file_end:
+            file_end.write(whole[len(whole) // 2 :])
+        got += frames
+    assert len(got) >= least
+    assert numbers(got) == [n % 26 for n in range(len(got))]
+
+
+def test_frames_lost_after_the_last_picture_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damage = media.spoil(5, 18, 19)
+    how: dict[str, Any] = {"codec": "mjpeg", "pixel_format": "yuvj420p", "damage": damage}
+    frames = read(media.write(tmp_path / "a.avi", media.noisy(20), **how))
+    assert len(frames) == 17
+    assert drops(frames) == {5: 1}
+    assert "a.avi: the last 2 frames cannot be decoded" in caplog.text
 
 
 UNREADABLE: list[tuple[str, Callable[[Path], Path | str], str]] = [
@@ -908,6 +948,41 @@ def test_silent_server_times_out() -> None:
     with silent_server() as url, pytest.raises(SourceError, match="nothing came in time"):
         opened(url, open_timeout_s=0.3)
     assert time.perf_counter() - start_s < 5
+
+
+class _Noise(socketserver.BaseRequestHandler):
+    """Sends noise without end."""
+
+    def handle(self) -> None:
+        noise = np.random.default_rng(0).bytes(1 << 16)
+        with contextlib.suppress(OSError):
+            while True:
+                self.request.sendall(noise)
+
+
+def test_noise_without_end_is_given_up_on() -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Noise) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        start_s = time.perf_counter()
+        with pytest.raises(SourceError, match="not a video"):
+            opened(f"tcp://127.0.0.1:{server.server_address[1]}", open_timeout_s=20.0)
+        assert time.perf_counter() - start_s < 19
+        server.shutdown()
+
+
+def test_noise_without_end_on_standard_input(root: Path) -> None:
+    code = (
+        "from pipeline.sources import SourceConfig, open_source\n"
+        "from pipeline.errors import SourceError\n"
+        "try: open_source(SourceConfig(source='-'))\n"
+        "except SourceError as error: print(error)\n"
+    )
+    with Path("/dev/urandom").open("rb") as noise:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdin=noise, capture_output=True, cwd=root, timeout=60
+        )
+    assert b"finds no video" in done.stdout, done.stderr
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
