@@ -47,6 +47,20 @@ def appearance_gain(a: NDArray[np.float32], b: NDArray[np.float32]) -> Floats:
     return (a @ b.T).astype(np.float64)
 
 
+def best_rival(gain: Floats) -> Floats:
+    """`(N, M)` the largest gain in the column of each cell but for the cell's own; -inf if alone.
+
+    >>> best_rival(np.array([[0.9], [0.8], [0.1]])).ravel().tolist()
+    [0.8, 0.9, 0.9]
+    """
+    out = np.full(gain.shape, -np.inf)
+    if len(gain) > 1:
+        first, columns = gain.argmax(0), np.arange(gain.shape[1])
+        out[:] = gain[first, columns]
+        out[first, columns] = np.partition(gain, -2, axis=0)[-2]
+    return out
+
+
 def assign(i: Indices, j: Indices, gain: Floats, shape: tuple[int, int]) -> tuple[Indices, Indices]:
     """The one-to-one choice of pairs with the largest total gain (Kuhn 1955).
 

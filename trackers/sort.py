@@ -105,6 +105,13 @@ class SortConfig:
     reentry_similarity: float = 0.8
     """Smallest cosine of the appearance vectors at which a lost object is recognised."""
 
+    reentry_margin: float = 0.05
+    """And it must look less like every other known object, by this much: in a school of fish
+    looks say nothing."""
+
+    reentry_speed: float = 5.0
+    """Nor may it have gone farther, in its own sizes a second, and one more."""
+
     steady_boxes: bool = True
     """Report filtered boxes where the detector's tremble from frame to frame, as learnt from the
     stream (see `trackers.jitter`). Boxes that come with masks stay as measured."""
@@ -116,7 +123,7 @@ class SortConfig:
     """Which tracks are not reported because they are part or copy of another. Needs masks."""
 
     def __post_init__(self) -> None:
-        for name in ("lost_s", "coast_s", "tentative_gap_s", "reentry_s", "confirm_evidence"):
+        for name in _NOT_NEGATIVE:
             if not getattr(self, name) >= 0.0:
                 raise ValueError(f"{name} should not be negative, got {getattr(self, name)}")
         for name in _SHARES:
@@ -131,6 +138,15 @@ class SortConfig:
             raise ValueError(f"confirm_hits should be at least 1, got {self.confirm_hits}")
 
 
+_NOT_NEGATIVE = (
+    "lost_s",
+    "coast_s",
+    "tentative_gap_s",
+    "reentry_s",
+    "reentry_margin",
+    "reentry_speed",
+    "confirm_evidence",
+)
 _SHARES = ("min_overlap", "weak_overlap", "birth_overlap", "recovery_overlap", "mask_weight")
 
 # Which pass a pair takes part in: rows are kinds of tracklets, columns kinds of detections.
@@ -329,18 +345,37 @@ class SortTracker:
         matches.add(t.take(i), d.take(j))
 
     def _recognise(self, seen: _Seen, matches: Matches) -> None:
-        """Match what would be born with lost objects that look alike."""
+        """Match what would be born with lost objects that look alike and can have come there."""
         table, config = self._table, self.config
         assert table.features is not None
         assert seen.features is not None
-        t = ((matches.partner < 0) & (table.ids > 0)).nonzero()[0]
+        known = (table.ids > 0.0).nonzero()[0]
         d = ((matches.owner < 0) & (seen.scores >= config.birth_score)).nonzero()[0]
-        gain = association.appearance_gain(table.features.take(t, 0), seen.features.take(d, 0))
-        i, j = (gain >= config.reentry_similarity).nonzero()
-        i, j = association.assign(i, j, gain[i, j], gain.shape)
-        matches.add(t.take(i), d.take(j))
+        if len(known) == 0 or len(d) == 0:
+            return
+        alike = association.appearance_gain(table.features.take(known, 0), seen.features.take(d, 0))
+        clear = alike - association.best_rival(alike) >= config.reentry_margin
+        lost = (matches.partner.take(known) < 0)[:, None]
+        fits = lost & clear & (alike >= config.reentry_similarity)
+        fits &= self._within_reach(known, seen.centres.take(d, 0))
+        i, j = fits.nonzero()
+        i, j = association.assign(i, j, alike[i, j], alike.shape)
+        t, d = known.take(i), d.take(j)
+        matches.add(t, d)
         # The motion of long ago says nothing about the object that came back.
-        table.rows[t.take(i), FILTER] = self._model.start(seen.centres.take(d.take(j), 0))
+        table.rows[t, FILTER] = self._model.start(seen.centres.take(d, 0))
+
+    def _within_reach(self, index: Indices, centres: Floats) -> NDArray[np.bool_]:
+        """`(N, M)` whether the lost objects `index` can have come to `centres` (cx, cy, w, h).
+
+        As far as `reentry_speed` takes them, in their own sizes, one size being free.
+        """
+        rows = self._table.rows.take(index, 0)
+        there = boxlib.to_centres(rows[:, BOX])
+        size = np.sqrt(there[:, 2] * there[:, 3])
+        reach = size * (1.0 + self.config.reentry_speed * (self._now_s - rows[:, SEEN_S]))
+        away = there[:, None, :2] - centres[None, :, :2]
+        return np.asarray(np.hypot(away[..., 0], away[..., 1]) <= reach[:, None])
 
     def _correct(self, seen: _Seen, matches: Matches) -> None:
         """Feed each matched detection to its tracklet."""

@@ -294,6 +294,26 @@ def test_who_comes_back_after_long_is_recognised_by_appearance():
     assert run(before + forever + same)[-1].ids.tolist() == [2]
 
 
+def test_looks_bring_nobody_back_from_farther_than_it_can_have_gone():
+    one = np.eye(4, dtype=np.float32)[:1]
+    before = [detections([box_at(30, 50)], features=one) for _ in range(10)]
+    away = [detections([]) for _ in range(50)]
+    near = [detections([box_at(250, 50)], features=one) for _ in range(5)]
+    far = [detections([box_at(900, 50)], features=one) for _ in range(5)]
+    assert run(before + away + near)[-1].ids.tolist() == [1]
+    assert run(before + away + far)[-1].ids.tolist() == [2]
+
+
+def test_looks_say_nothing_among_those_who_look_alike():
+    alike, twin, other = np.eye(4, dtype=np.float32)[[0, 0, 1]]
+    for second, wanted in ((other, [1, 2]), (twin, [2, 3])):
+        both, single = np.stack((alike, second)), second[None]
+        before = [detections([box_at(50, 50), box_at(150, 150)], features=both)] * 10
+        gone = [detections([box_at(150, 150)], features=single)] * 50
+        back = [detections([box_at(150, 50), box_at(150, 150)], features=both)] * 5
+        assert run(before + gone + back)[-1].ids.tolist() == wanted
+
+
 # What is refused.
 
 
