@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from pipeline.sources.addresses import redact
 
-RegionSetting = list[list[list[float]]] | list[list[float]] | str | None
-"""Polygons, one polygon, a mask image, or the whole picture."""
+RegionSetting = list[list[float]] | list[list[list[float]]] | str | None
+"""One polygon, several, a mask image, or the whole picture."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
