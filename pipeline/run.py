@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -33,7 +34,16 @@ from pipeline.reader import read_frames
 from pipeline.region import open_in_region
 from pipeline.sinks import FORMATS, Outputs, SinkContext, open_sinks, prepare
 from pipeline.sources import described_cameras, list_cameras, open_source, redact
-from pipeline.stats import Progress, RunStats, RunSummary, TimedDetector, TimedSource, as_dict
+from pipeline.stats import (
+    Progress,
+    RunStats,
+    RunSummary,
+    TimedDetector,
+    TimedSource,
+    Totals,
+    as_dict,
+)
+from pipeline.streams import SharedDetectors, run_beside, settings_of_each
 from trackers.sort import SortTracker
 
 log = logging.getLogger(__name__)
@@ -43,7 +53,10 @@ DONE, MISTAKE, BROKEN = 0, 2, 3
 
 
 def run(
-    config: PipelineConfig, stats: RunStats | None = None, progress: Progress | None = None
+    config: PipelineConfig,
+    stats: RunStats | None = None,
+    progress: Progress | None = None,
+    detectors: SharedDetectors | None = None,
 ) -> RunSummary:
     """Track one source to its end, and write what the settings ask for.
 
@@ -53,6 +66,7 @@ def run(
         config: all settings.
         stats: counts while the run runs, for whoever wants to watch.
         progress: shown after each frame.
+        detectors: where its detector is lent; None opens one for this run alone.
 
     Raises:
         PipelineError: something cannot be opened, or breaks off; what was written is readable.
@@ -61,7 +75,10 @@ def run(
     with (
         read_frames(TimedSource(open_source(config.source), stats)) as frames,
         open_in_region(
-            open_detector, config.detector, config.source.region, frames.info
+            detectors.open if detectors else open_detector,
+            config.detector,
+            config.source.region,
+            frames.info,
         ) as detector,
         record(config, frames.info, stats) as outputs,
         stopping(frames.close, stats) as stop,
@@ -81,6 +98,24 @@ def run(
             if progress is not None:
                 progress.update()
     return stats.summary()
+
+
+def run_all(
+    each: Sequence[PipelineConfig], stats: Sequence[RunStats], progress: Progress
+) -> list[BaseException | None]:
+    """Track several sources beside each other with one detector; gives what each run raised.
+
+    Args:
+        each: the settings of each, as `settings_of_each` makes them.
+        stats: counts of each.
+        progress: shown while they run.
+    """
+    with SharedDetectors(open_detector) as detectors, stopped_by_signals(*stats):
+        runs = [
+            partial(run, config, counts, detectors=detectors)
+            for config, counts in zip(each, stats, strict=True)
+        ]
+        return run_beside(runs, progress.update)
 
 
 def context_of(
@@ -134,23 +169,25 @@ def without_secrets(config: PipelineConfig) -> PipelineConfig:
 
 @contextmanager
 def stopping(close: Callable[[], None], stats: RunStats) -> Iterator[Callable[[], None]]:
-    """A function that ends the source; while this is open, the first signal calls it.
+    """A function that ends the source; while this is open, the first signal calls it."""
+    # On a thread: a signal may have come while this one holds the lock that `close` needs.
+    stats.on_stop(lambda: threading.Thread(target=close, name="stop", daemon=True).start())
+    with stopped_by_signals(stats):
+        yield stats.stop
 
-    The second signal ends the program as usual.
-    """
 
-    def stop() -> None:
-        stats.stopped = True
-        # On a thread: a signal may have come while this one holds the lock that `close` needs.
-        threading.Thread(target=close, name="stop", daemon=True).start()
+@contextmanager
+def stopped_by_signals(*streams: RunStats) -> Iterator[None]:
+    """While this is open, the first signal ends these runs, the second the program as usual."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if stats.stopped:
+        if all(stats.stopped for stats in streams):
             raise KeyboardInterrupt
-        stop()
+        for stats in streams:
+            stats.stop()
 
     with handling(on_signal):
-        yield stop
+        yield
 
 
 @contextmanager
@@ -195,8 +232,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--source",
         metavar="SRC",
+        action="append",
+        default=[],
         help="webcam, webcam:N, /dev/videoN, demo, a video file, a folder or glob of images, a "
-        "URL (rtsp, http, udp, tcp), or - for stdin; default: demo",
+        "URL (rtsp, http, udp, tcp), or - for stdin; default: demo; given more than once, all are "
+        "tracked beside each other, each into a folder of its own",
     )
     result.add_argument(
         "--config",
@@ -243,7 +283,7 @@ def settings(arguments: argparse.Namespace) -> PipelineConfig:
         ConfigError: it asks for what there is not.
     """
     flags = {
-        "source.source": arguments.source,
+        "source.source": arguments.source[0] if arguments.source else None,
         "output.directory": arguments.output,
         "output.save": arguments.save,
         "output.view": arguments.view,
@@ -260,6 +300,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if arguments.list_cameras:
         return show_cameras()
+    if len(arguments.source) > 1:
+        return main_of_several(arguments)
     stats = RunStats()
     progress = Progress(stats, None if arguments.quiet else sys.stderr)
     with handling(signal.default_int_handler), speaking(arguments.quiet):
@@ -275,6 +317,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress.close()
             print(*stats.summary().lines(), sep="\n", file=sys.stderr)
     return code
+
+
+def main_of_several(arguments: argparse.Namespace) -> int:
+    """Run the command line for several sources; gives the exit code."""
+    with handling(signal.default_int_handler), speaking(arguments.quiet):
+        try:
+            each = settings_of_each(settings(arguments), arguments.source)
+            streams = [RunStats() for _ in each]
+            progress = Progress(Totals(streams), None if arguments.quiet else sys.stderr)
+            failures = run_all(each, streams, progress)
+        except KeyboardInterrupt:
+            return DONE
+        except configs.ConfigError as error:
+            log.error("%s", error)
+            return MISTAKE
+        progress.close()
+    for stats, failure in zip(streams, failures, strict=True):
+        if failure is not None and not isinstance(failure, PipelineError):
+            raise failure
+        if stats.processed and not arguments.quiet:
+            print(*stats.summary(failure).lines(), sep="\n", file=sys.stderr)
+    if not any(failures):
+        return DONE
+    return BROKEN if any(stats.processed for stats in streams) else MISTAKE
 
 
 def show_cameras() -> int:

@@ -10,7 +10,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -160,6 +160,7 @@ class RunStats:
         """In the latest frame."""
         self.stopped = False
         """Somebody asked for the end before the source's."""
+        self._end: Callable[[], None] = lambda: None
         self.detector = ""
         self.outputs: dict[str, str] = {}
         self.info: VideoInfo | None = None
@@ -193,6 +194,17 @@ class RunStats:
         self._read = frame.index + 1
         self._see(tracks.ids)
         return 1e3 * latency_s
+
+    def stop(self) -> None:
+        """Ask the run for its end; at any time, from any thread."""
+        self.stopped = True
+        self._end()
+
+    def on_stop(self, end: Callable[[], None]) -> None:
+        """Let `stop` call `end`: at once, if somebody has asked already."""
+        self._end = end
+        if self.stopped:
+            end()
 
     def count_written(self, seconds: float) -> None:
         """Every output holds one more frame, which took `seconds` in all of them together."""
@@ -246,6 +258,29 @@ class RunStats:
         )
 
 
+class Totals:
+    """The counts of several runs together, for `Progress`."""
+
+    info: VideoInfo | None = None
+    """None: there is no end that all run towards."""
+    elapsed_s = source_s = 0.0
+
+    def __init__(self, streams: Sequence[RunStats]) -> None:
+        self._streams = streams
+
+    @property
+    def processed(self) -> int:
+        return sum(one.processed for one in self._streams)
+
+    @property
+    def dropped(self) -> int:
+        return sum(one.dropped for one in self._streams)
+
+    @property
+    def objects(self) -> int:
+        return sum(one.objects for one in self._streams)
+
+
 class Progress:
     """One line on a terminal, rewritten while a run runs; elsewhere a line every few seconds.
 
@@ -254,7 +289,7 @@ class Progress:
         stream: where; None shows nothing.
     """
 
-    def __init__(self, stats: RunStats, stream: TextIO | None = sys.stderr) -> None:
+    def __init__(self, stats: RunStats | Totals, stream: TextIO | None = sys.stderr) -> None:
         self._stats = stats
         self._stream = stream
         self._terminal = stream is not None and stream.isatty()
@@ -280,7 +315,7 @@ class Progress:
             self._stream.flush()
 
 
-def _progress_line(stats: RunStats, rate: float) -> str:
+def _progress_line(stats: RunStats | Totals, rate: float) -> str:
     """Frames, share, frames/s, drops, objects, and for a file the time that is left."""
     info, share, left = stats.info, 0.0, ""
     if info and not info.is_live:
