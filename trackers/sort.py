@@ -99,6 +99,9 @@ class SortConfig:
     coast_s: float = 0.25
     """How long an object that is not seen is still reported, as predicted."""
 
+    coast_hidden: float = 0.95
+    """But not where masks of others cover this share of its own: it is behind them."""
+
     reentry_s: float = 10.0
     """How long an object is remembered for its appearance. Needs `Detections.features`."""
 
@@ -147,7 +150,14 @@ _NOT_NEGATIVE = (
     "reentry_speed",
     "confirm_evidence",
 )
-_SHARES = ("min_overlap", "weak_overlap", "birth_overlap", "recovery_overlap", "mask_weight")
+_SHARES = (
+    "min_overlap",
+    "weak_overlap",
+    "birth_overlap",
+    "recovery_overlap",
+    "mask_weight",
+    "coast_hidden",
+)
 
 # Which pass a pair takes part in: rows are kinds of tracklets, columns kinds of detections.
 STRONG, WEAK, TENTATIVE = 1, 2, 3
@@ -493,12 +503,16 @@ class SortTracker:
     def _report(self) -> Tracks:
         """Confirmed objects seen now or a moment ago, ordered by identity."""
         table = self._table
-        recent = self._now_s - table.seen_s <= self.config.coast_s
+        # Who was followed for two frames only is not believed for longer than that.
+        patience_s = np.minimum(self.config.coast_s, table.seen_s - table.rows[:, BORN_S])
+        recent = self._now_s - table.seen_s <= patience_s
         if self._tentative:
             recent &= table.ids > 0.0
         if table.crops:
             recent &= table.rows[:, REDUNDANT] <= self.config.parts.hidden_share
         index = recent.nonzero()[0]
+        if self._size is not None:
+            index = self._in_view(self._size, index)
         if not self._in_order:
             index = index.take(table.ids.take(index).argsort())
         rows = table.rows.take(index, 0)
@@ -518,6 +532,20 @@ class SortTracker:
             ages_s=(self._moved_s - rows[:, BORN_S]).astype(np.float32),
             masks=None if self._size is None else self._masks_now(self._size, index, ghosts),
         )
+
+    def _in_view(self, size: tuple[int, int], index: Indices) -> Indices:
+        """`index` without the unseen objects whose place is taken: what hides them is there."""
+        table = self._table
+        there = table.seen_s.take(index) == self._now_s
+        ghosts, seen = index[~there], index[there]
+        if len(ghosts) == 0 or len(seen) == 0:
+            return index
+        expected = table.expected_masks(size, ghosts, self._moved_s)
+        i, j = np.indices((len(ghosts), len(seen))).reshape(2, -1)
+        covered = np.bincount(i, expected.intersections(i, table.masks(size, seen), j))
+        behind = covered > self.config.coast_hidden * table.rows[ghosts, AREA]
+        there[~there] = ~behind
+        return index.compress(there)
 
     def _masks_now(self, size: tuple[int, int], index: Indices, ghosts: Indices) -> Masks:
         """Masks of the rows `index`: as measured, or moved where coasting (`index[ghosts]`)."""

@@ -314,6 +314,25 @@ def test_looks_say_nothing_among_those_who_look_alike():
         assert run(before + gone + back)[-1].ids.tolist() == wanted
 
 
+# What is shown of the unseen.
+
+
+def test_who_is_wholly_behind_others_is_not_shown():
+    both = [box_at(100, 60), box_at(160, 60, 80, 80)]
+    for other, wanted in ((box_at(125, 60, 80, 80), [False]), (both[1], [True, False])):
+        seen = [detections(both, masks=ellipses(both)) for _ in range(10)]
+        last = detections([other], masks=ellipses([other]))
+        assert run([*seen, last])[-1].coasting.tolist() == wanted
+
+
+def test_who_was_seen_for_a_moment_is_not_shown_for_longer_unseen():
+    both = [box_at(30, 50), box_at(200, 60)]
+    first = [detections(both[:1])] * 5
+    two = [detections(both)] * 3
+    shown = [len(tracks) for tracks in run(first + two + [detections(both[:1])] * 3)]
+    assert (shown[-3], shown[-1]) == (2, 1)
+
+
 # What is refused.
 
 
