@@ -28,6 +28,7 @@ from pipeline.run import run
 from pipeline.sinks import FORMATS, SINKS, OutputConfig, Result, SinkContext
 from pipeline.sources import open_source
 from pipeline.stats import RunStats
+from pipeline.streams import SharedDetectors
 from trackers.detections import Detections
 from trackers.sort import SortTracker
 from trackers.tracks import Tracks
@@ -53,7 +54,9 @@ class Stages:
         with open_source(config.source) as source:
             self.info = source.info
             self.frames = list(source)
-        self.detector = open_detector(config.detector)
+        # Lent, so that the whole program runs on the same one, compiled and warm.
+        self.detectors = SharedDetectors(open_detector)
+        self.detector = self.detectors.open(config.detector)
         self.detections = self._detect()
         self.tracks = self._track()
         self.drawn = self._draw()
@@ -83,7 +86,8 @@ class Stages:
     def _run(self) -> Cost:
         with tempfile.TemporaryDirectory() as folder:
             output = OutputConfig(("video", *LINES), Path(folder), "none")
-            summary = run(dataclasses.replace(self.config, output=output))
+            config = dataclasses.replace(self.config, output=output)
+            summary = run(config, detectors=self.detectors)
         return Cost(1e3 * summary.wall_s / summary.frames_read, summary.cpu_ms_per_frame)
 
     def _decode(self) -> None:
