@@ -149,7 +149,7 @@ def test_rtsp_server_restarted_at_another_size(
 
 
 def test_rtsp_server_that_freezes(gstreamer: None, caplog: pytest.LogCaptureFixture) -> None:
-    with RtspCamera() as camera, opened(camera.url(), open_timeout_s=2.0) as source:
+    with RtspCamera() as camera, opened(camera.url(), open_timeout_s=6.0) as source:
         pictures = iter(source)
         before = next(pictures)
         camera.send(signal.SIGSTOP)
