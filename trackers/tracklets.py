@@ -119,9 +119,12 @@ class Tracklets:
         shapes = np.array([crop.shape for crop in self.crops], np.int64).reshape(-1, 2)
         pixels = [crop.ravel() for crop in self.crops]
         bits = np.packbits(np.concatenate(pixels)) if pixels else np.zeros(0, np.uint8)
-        state: dict[str, NDArray[Any]] = {"rows": self.rows, "offsets": self.offsets}
+        state: dict[str, NDArray[Any]] = {
+            "rows": self.rows.copy(),
+            "offsets": self.offsets.copy(),
+        }
         state |= {"shapes": shapes, "bits": bits}
-        return state if self.features is None else state | {"features": self.features}
+        return state if self.features is None else state | {"features": self.features.copy()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Become what gave `state`."""
