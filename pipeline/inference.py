@@ -19,7 +19,7 @@ from trackers.detections import Detections
 
 Pending = tuple[Frame, "Future[Detections] | None"]
 
-MOST_WAITING = 12
+MOST_WAITING = 16
 """With interval `auto`, most frames that wait for the detector's answer to an earlier one."""
 
 
