@@ -31,6 +31,7 @@ a step of N filters is one product `(N, 14) @ (14, 14)`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -73,8 +74,6 @@ class KalmanModel:
         self.config = config
         self.noise = np.array([config.centre_noise**2, config.size_noise**2])
         """`(2,)` variance of a measured centre and of a measured side: R in units of size^2."""
-        self._step_s = 0.0
-        self._transition, self._noise = np.eye(14), np.zeros(14)
 
     def start(self, measured: Floats) -> Floats:
         """`(N, 14)` filters of objects first seen, at rest.
@@ -90,11 +89,9 @@ class KalmanModel:
 
     def predict(self, filters: Floats, dt_s: float) -> None:
         """Move `(N, 14)` filters in place to what is expected `dt_s` seconds later."""
-        if dt_s != self._step_s:
-            self._transition, self._noise = self._build(dt_s)
-            self._step_s = dt_s
-        ahead = filters @ self._transition
-        ahead += self._noise
+        transition, noise = _step(self.config, dt_s)
+        ahead = filters @ transition
+        ahead += noise
         np.maximum(ahead[:, 2:4], MIN_SIDE_PX, out=ahead[:, 2:4])
         filters[:] = ahead
 
@@ -115,24 +112,28 @@ class KalmanModel:
         P[:, 2] -= K[:, 1] * P[:, 1]
         P[:, :2] *= 1.0 - K[:, :1]
 
-    def _build(self, dt: float) -> tuple[Floats, Floats]:
-        """The matrix that a row of 14 is multiplied by, and the noise that is added."""
-        config = self.config
-        T, q = np.eye(14), np.zeros(14)
-        kinds = (
-            (config.centre_decay_s, config.centre_drift, (0, 1)),
-            (config.size_decay_s, config.size_drift, (2, 3)),
-        )
-        for kind, (decay_s, density, coordinates) in enumerate(kinds):
-            r, d = _reach(dt, decay_s)
-            for p in coordinates:
-                T[p + 4, p], T[p + 4, p + 4] = r, d
-            pp, pv, vv = 8 + kind, 10 + kind, 12 + kind
-            T[pv, pp], T[vv, pp] = 2 * r, r * r  # Ppp' = Ppp + 2 r Ppv + r^2 Pvv
-            T[pv, pv], T[vv, pv] = d, d * r  # Ppv' = d (Ppv + r Pvv)
-            T[vv, vv] = d * d  # Pvv' = d^2 Pvv
-            q[[pp, pv, vv]] = density * np.array([dt**3 / 3, dt**2 / 2, dt])
-        return T, q
+
+@functools.lru_cache(maxsize=64)
+def _step(config: MotionConfig, dt: float) -> tuple[Floats, Floats]:
+    """The matrix that a row of 14 is multiplied by, and the noise that is added.
+
+    Even at a steady rate the steps differ in their last bits, so some are remembered.
+    """
+    T, q = np.eye(14), np.zeros(14)
+    kinds = (
+        (config.centre_decay_s, config.centre_drift, (0, 1)),
+        (config.size_decay_s, config.size_drift, (2, 3)),
+    )
+    for kind, (decay_s, density, coordinates) in enumerate(kinds):
+        r, d = _reach(dt, decay_s)
+        for p in coordinates:
+            T[p + 4, p], T[p + 4, p + 4] = r, d
+        pp, pv, vv = 8 + kind, 10 + kind, 12 + kind
+        T[pv, pp], T[vv, pp] = 2 * r, r * r  # Ppp' = Ppp + 2 r Ppv + r^2 Pvv
+        T[pv, pv], T[vv, pv] = d, d * r  # Ppv' = d (Ppv + r Pvv)
+        T[vv, vv] = d * d  # Pvv' = d^2 Pvv
+        q[[pp, pv, vv]] = density * np.array([dt**3 / 3, dt**2 / 2, dt])
+    return T, q
 
 
 def _reach(dt_s: float, decay_s: float) -> tuple[float, float]:
