@@ -13,7 +13,7 @@ import dataclasses
 import difflib
 import functools
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -190,6 +190,16 @@ class Renderer:
             return effects.combined(image, changed, effects.union(masks, index, config.margin_px))
         seen = index[~tracks.coasting[index]]
         return effects.combined(changed, image, effects.union(masks, seen, config.margin_px))
+
+    def state(self) -> list[tuple[float, list[int], list[list[int]]]]:
+        """What is remembered, as JSON can hold it."""
+        return [(time_s, ids.tolist(), centres.tolist()) for time_s, ids, centres in self._past]
+
+    def restore(self, state: Sequence[tuple[float, list[int], list[list[int]]]]) -> None:
+        """Remember what the renderer did that gave `state`."""
+        for time_s, ids, centres in state:
+            points = np.array(centres, np.int32).reshape(-1, 2)
+            self._past.append((time_s, np.array(ids, np.int64), points))
 
     def _trails(self, time_s: float, tracks: Tracks) -> dict[int, NDArray[np.int32]]:
         """Where each object was, and is: for an id `(M, 2)` int32."""

@@ -30,19 +30,11 @@ from pipeline.detector import open_detector
 from pipeline.errors import PipelineError
 from pipeline.frames import VideoInfo
 from pipeline.inference import detect_async
-from pipeline.reader import read_frames
 from pipeline.region import open_in_region
+from pipeline.resume import Place, frames_after, load_place, open_places
 from pipeline.sinks import FORMATS, Outputs, SinkContext, open_sinks, prepare
-from pipeline.sources import described_cameras, list_cameras, open_source, redact
-from pipeline.stats import (
-    Progress,
-    RunStats,
-    RunSummary,
-    TimedDetector,
-    TimedSource,
-    Totals,
-    as_dict,
-)
+from pipeline.sources import described_cameras, list_cameras, redact
+from pipeline.stats import Progress, RunStats, RunSummary, TimedDetector, Totals, as_dict
 from pipeline.streams import SharedDetectors, run_beside, settings_of_each
 from trackers.sort import SortTracker
 
@@ -56,6 +48,7 @@ def run(
     config: PipelineConfig,
     stats: RunStats | None = None,
     progress: Progress | None = None,
+    place: Place | None = None,
     detectors: SharedDetectors | None = None,
 ) -> RunSummary:
     """Track one source to its end, and write what the settings ask for.
@@ -66,6 +59,7 @@ def run(
         config: all settings.
         stats: counts while the run runs, for whoever wants to watch.
         progress: shown after each frame.
+        place: where an earlier run of the same settings broke off, to be continued.
         detectors: where its detector is lent; None opens one for this run alone.
 
     Raises:
@@ -73,21 +67,23 @@ def run(
     """
     stats = stats or RunStats()
     with (
-        read_frames(TimedSource(open_source(config.source), stats)) as frames,
+        frames_after(config.source, place, stats) as (reader, frames),
         open_in_region(
             detectors.open if detectors else open_detector,
             config.detector,
             config.source.region,
-            frames.info,
+            reader.info,
         ) as detector,
-        record(config, frames.info, stats) as outputs,
-        stopping(frames.close, stats) as stop,
-        open_sinks(outputs, context_of(config, frames.info, stats, stop)) as sinks,
+        record(config, reader.info, stats, is_new=place is None) as outputs,
+        stopping(reader.close, stats) as stop,
+        open_places(config, outputs, reader.info, stats, place) as places,
+        open_sinks(outputs, context_of(config, reader.info, stats, stop), places.states) as sinks,
     ):
         tracker = SortTracker(config.tracker)
-        log.info("%s", announcement(frames.info, detector.description, outputs))
-        stats.begin(frames.info, detector.description)
-        interval = config.detector.interval_for(frames.info)
+        places.go_on(tracker)
+        log.info("%s", announcement(reader.info, detector.description, outputs))
+        stats.begin(reader.info, detector.description)
+        interval = config.detector.interval_for(reader.info)
         for frame, detections in detect_async(TimedDetector(detector, stats), frames, interval):
             with stats.stage("track"):
                 if detections is None:
@@ -95,6 +91,7 @@ def run(
                 else:
                     tracks = tracker.update(detections, frame.time_s)
             sinks.write(frame, tracks)
+            places.passed(frame, tracker, sinks)
             if progress is not None:
                 progress.update()
     return stats.summary()
@@ -136,11 +133,13 @@ def announcement(info: VideoInfo, detector: str, outputs: Outputs) -> str:
 
 
 @contextmanager
-def record(config: PipelineConfig, info: VideoInfo, stats: RunStats) -> Iterator[Outputs]:
+def record(
+    config: PipelineConfig, info: VideoInfo, stats: RunStats, *, is_new: bool
+) -> Iterator[Outputs]:
     """The outputs of a run; puts its settings and, at its end, its summary beside them."""
     outputs = prepare(config.output, info)
     folder = outputs.folder
-    if folder is not None:
+    if folder is not None and is_new:
         (folder / "config.yaml").write_text(configs.dump(without_secrets(config)))
     error: BaseException | None = None
     try:
@@ -271,6 +270,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--duration", metavar="S", help="end after S seconds")
     result.add_argument("--quiet", action="store_true", help="say nothing but errors")
     result.add_argument(
+        "--resume",
+        metavar="DIR",
+        help="continue the run of a file that broke off in this folder, with its settings",
+    )
+    result.add_argument(
         "--list-cameras", action="store_true", help="name the cameras of this machine, and end"
     )
     return result
@@ -282,6 +286,8 @@ def settings(arguments: argparse.Namespace) -> PipelineConfig:
     Raises:
         ConfigError: it asks for what there is not.
     """
+    if arguments.resume is not None:
+        return settings_of(arguments)
     flags = {
         "source.source": arguments.source[0] if arguments.source else None,
         "output.directory": arguments.output,
@@ -295,6 +301,25 @@ def settings(arguments: argparse.Namespace) -> PipelineConfig:
     return configs.load(PipelineConfig, arguments.config, [*arguments.set, *given])
 
 
+def settings_of(arguments: argparse.Namespace) -> PipelineConfig:
+    """The settings of the run that a command line wants to resume.
+
+    Raises:
+        ConfigError: there are none, or others are given.
+    """
+    for name in ("source", "config", "set", "output", "save", "start", "duration"):
+        if getattr(arguments, name):
+            raise configs.ConfigError(
+                f"--resume takes all settings from {arguments.resume!r}: leave out --{name}"
+            )
+    now = {"output.view": arguments.view, "detector.device": arguments.device}
+    given = {name: value for name, value in now.items() if value is not None}
+    folder = Path(arguments.resume)
+    config = configs.load(PipelineConfig, folder / "config.yaml", given)
+    output = dataclasses.replace(config.output, directory=folder)
+    return dataclasses.replace(config, output=output)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
     arguments = parser().parse_args(argv)
@@ -306,7 +331,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     progress = Progress(stats, None if arguments.quiet else sys.stderr)
     with handling(signal.default_int_handler), speaking(arguments.quiet):
         try:
-            run(settings(arguments), stats, progress)
+            config = settings(arguments)
+            place = None if arguments.resume is None else load_place(Path(arguments.resume))
+            run(config, stats, progress, place)
             code = DONE
         except KeyboardInterrupt:
             code = DONE

@@ -138,6 +138,10 @@ class RunSummary:
             yield f"{name:>10} {where}"
 
 
+_COUNTS = ("processed", "dropped", "_read", "_first_s", "_last_s")
+"""Of `RunStats`, what a continued run goes on from."""
+
+
 class RunStats:
     """Counts while a run runs; every stage may report from its own thread."""
 
@@ -161,9 +165,37 @@ class RunStats:
         self.stopped = False
         """Somebody asked for the end before the source's."""
         self._end: Callable[[], None] = lambda: None
+        self.broken = False
+        """A failure ends the run."""
+        self._earlier_s = self._earlier_cpu_s = 0.0
+        self._earlier_inferred = 0
         self.detector = ""
         self.outputs: dict[str, str] = {}
         self.info: VideoInfo | None = None
+
+    def state(self, interval: int) -> dict[str, Any]:
+        """The counts, for `restore`, as JSON can hold them; one frame of `interval` was inferred.
+
+        The detector is ahead of the frames that are done, so its own count is not the one.
+        """
+        own = {name: getattr(self, name) for name in _COUNTS}
+        seen = [track_id for track_id, byte in enumerate(self._seen) if byte]
+        times = {"elapsed_s": self.elapsed_s, "cpu_s": self._cpu_s}
+        return own | times | {"seen": seen, "inferred": self.processed // interval}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on counting from `state`, where every output held every frame."""
+        for name in _COUNTS:
+            setattr(self, name, state[name])
+        self.written = self.processed
+        self._see(np.array(state["seen"], np.int64))
+        self._earlier_s, self._earlier_cpu_s = state["elapsed_s"], state["cpu_s"]
+        self._earlier_inferred = state["inferred"]
+
+    @property
+    def unfinished(self) -> bool:
+        """The run ends before its source, and may be continued."""
+        return self.stopped or self.broken
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -221,8 +253,14 @@ class RunStats:
 
     @property
     def elapsed_s(self) -> float:
-        """Since `begin`."""
-        return time.perf_counter() - self._began
+        """Since `begin`, with the time of what the run continues; 0 before it."""
+        now_s = time.perf_counter() - self._began if self._began else 0.0
+        return self._earlier_s + now_s
+
+    @property
+    def _cpu_s(self) -> float:
+        now_s = time.process_time() - self._cpu_began if self._began else 0.0
+        return self._earlier_cpu_s + now_s
 
     @property
     def source_s(self) -> float:
@@ -232,8 +270,7 @@ class RunStats:
     def summary(self, error: BaseException | None = None) -> RunSummary:
         """What was counted until now; `error` is what ended the run, if something did."""
         info = self.info or VideoInfo("", 0, 0, is_live=False)
-        wall_s = self.elapsed_s if self._began else 0.0
-        cpu_s = time.process_time() - self._cpu_began if self._began else 0.0
+        wall_s = self.elapsed_s
         return RunSummary(
             source=info.name,
             width=info.width,
@@ -242,14 +279,14 @@ class RunStats:
             ended="failed" if error else "stopped" if self.stopped else "done",
             error=str(error) if error else None,
             frames_read=self._read,
-            frames_inferred=self._stages["infer"].count,
+            frames_inferred=self._earlier_inferred + self._stages["infer"].count,
             frames_dropped=self.dropped,
             frames_written=self.written,
             tracks=self.tracks,
             source_s=round(self.source_s, 3),
             wall_s=round(wall_s, 3),
             frames_per_s=round(self.processed / wall_s, 2) if wall_s else 0.0,
-            cpu_ms_per_frame=round(1e3 * cpu_s / max(1, self.processed), 2),
+            cpu_ms_per_frame=round(1e3 * self._cpu_s / max(1, self.processed), 2),
             stages_ms={
                 name: stage.summary() for name, stage in self._stages.items() if stage.count
             },

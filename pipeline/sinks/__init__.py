@@ -10,20 +10,24 @@ sinks are closed as at a normal end, and all that was written stays readable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline.frames import Frame
 from pipeline.sinks.base import (
+    Drawing,
     Factory,
     Receipts,
     Result,
+    Signatures,
     Sink,
     SinkContext,
+    State,
     Taker,
     Writer,
-    drawing,
 )
 from pipeline.sinks.coco import CocoSink
 from pipeline.sinks.config import FORMATS, OutputConfig, Outputs, prepare
@@ -51,25 +55,26 @@ __all__ = [
     "Sink",
     "SinkContext",
     "Sinks",
+    "State",
     "open_sinks",
     "prepare",
 ]
 
 
 def _jsonl(target: Path | None, context: SinkContext) -> Sink:
-    return LinesSink(target, jsonl_lines)
+    return LinesSink(target, jsonl_lines, state=context.state)
 
 
 def _mot(target: Path | None, context: SinkContext) -> Sink:
-    return LinesSink(target, mot_rows)
+    return LinesSink(target, mot_rows, state=context.state)
 
 
 def _mots(target: Path | None, context: SinkContext) -> Sink:
-    return LinesSink(target, mots_rows)
+    return LinesSink(target, mots_rows, state=context.state)
 
 
 def _csv(target: Path | None, context: SinkContext) -> Sink:
-    return LinesSink(target, csv_rows, CSV_HEADER)
+    return LinesSink(target, csv_rows, CSV_HEADER, context.state)
 
 
 def _parquet(target: Path | None, context: SinkContext) -> Sink:
@@ -99,12 +104,14 @@ class Sinks:
     """Hands each result to every sink.
 
     Args:
-        sinks: in any order.
+        outputs: what is kept.
+        view: what is only shown.
         stats: counts the results.
     """
 
-    def __init__(self, sinks: Sequence[Taker], stats: RunStats) -> None:
-        self._sinks = sinks
+    def __init__(self, outputs: Sequence[Writer], view: Taker | None, stats: RunStats) -> None:
+        self._outputs = outputs
+        self._sinks: list[Taker] = [*outputs] if view is None else [*outputs, view]
         self._stats = stats
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
@@ -117,33 +124,54 @@ class Sinks:
         for sink in self._sinks:
             sink.write(result)
 
+    def mark(self, complete: Callable[[list[State]], None]) -> None:
+        """Call `complete` with the state of each output after what was written until now.
+
+        Raises:
+            SinkError: a sink failed.
+        """
+        signatures = Signatures(len(self._outputs), complete)
+        for number, output in enumerate(self._outputs):
+            output.mark(functools.partial(signatures.sign, number))
+
 
 @contextmanager
-def open_sinks(outputs: Outputs, context: SinkContext) -> Iterator[Sinks]:
+def open_sinks(
+    outputs: Outputs, context: SinkContext, states: Sequence[State] | None = None
+) -> Iterator[Sinks]:
     """Open the outputs of a run and its view; closed, they hold every frame.
+
+    Args:
+        outputs: what to write where.
+        context: of the run.
+        states: of each output, where the run goes on from; None for a new run.
 
     Raises:
         SinkError: one cannot be opened, written or closed.
     """
     receipts = Receipts(len(outputs.files), context.stats)
     with ExitStack() as stack:
-        sinks: list[Taker] = []
-        for name, target in outputs.files:
-            sink = SINKS[name](target, context)
-            draw = drawing(context.render, context.stats) if name in _DRAWN else None
+        writers: list[Writer] = []
+        for number, (name, target) in enumerate(outputs.files):
+            state = states[number] if states else None
+            sink = SINKS[name](target, dataclasses.replace(context, state=state))
+            draw = Drawing(context.render, context.stats, state) if name in _DRAWN else None
             writer = Writer(name, sink, receipts, draw)
             stack.callback(writer.close)
-            sinks.append(writer)
+            writers.append(writer)
             context.stats.outputs[name] = "standard output" if target is None else str(target)
         view = _open_view(context)
         if view is not None:
             stack.callback(view.close)
-            sinks.append(view)
-        yield Sinks(sinks, context.stats)
+        try:
+            yield Sinks(writers, view, context.stats)
+        except BaseException:
+            context.stats.broken = True
+            raise
 
 
 def _open_view(context: SinkContext) -> Window | Writer | None:
     """What `output.view` asks for."""
     if context.output.view == "web":
-        return Writer("web", WebSink(context), None, drawing(context.render, context.stats))
+        return Writer("web", WebSink(context), None, Drawing(context.render, context.stats))
     return open_window(context)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,10 @@ FLUSH_S = 0.5
 
 _WAITING = 4
 """Results that may wait for a sink before the run waits for it."""
+
+
+State = dict[str, Any]
+"""What an output needs to go on from where it is, as JSON can hold it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +60,9 @@ class SinkContext:
     sound: str | None = None
     """A file on this machine whose sound belongs to the pictures."""
 
+    state: State | None = None
+    """What this sink's `mark` gave where the run goes on from; None in a new run."""
+
 
 class Taker(Protocol):
     """Takes results, in order."""
@@ -73,6 +80,13 @@ class Sink(Taker, Protocol):
 
     def flush(self) -> None:
         """Nothing has come for a while: hand on what is kept in memory."""
+
+    def mark(self) -> State:
+        """A run may be continued from here: what a sink needs then to go on as if nothing was.
+
+        What comes after this depends on nothing that came before but through this state. What was
+        written is on disk when `mark` is called the next time, or after `close`.
+        """
 
     def close(self) -> None:
         """No more results come. What was written stays readable, whatever happened before."""
@@ -107,6 +121,53 @@ class Receipts:
                 self._stats.count_written(total)
 
 
+class Drawing:
+    """Adds the picture to each result; to be given every one, in order.
+
+    Args:
+        config: how to draw.
+        stats: counts what it takes.
+        state: go on from there.
+    """
+
+    def __init__(self, config: RenderConfig, stats: RunStats, state: State | None = None) -> None:
+        self._renderer = Renderer(config)
+        self._stats = stats
+        if state is not None:
+            self._renderer.restore(state["past"])
+
+    def __call__(self, result: Result) -> Result:
+        with self._stats.stage("draw"):
+            image = self._renderer.render(result.frame, result.tracks)
+        return dataclasses.replace(result, image=image)
+
+    def mark(self) -> State:
+        """What later pictures need of earlier ones."""
+        return {"past": self._renderer.state()}
+
+
+class Signatures:
+    """Collects the states of all outputs at one frame.
+
+    Args:
+        outputs: how many there are.
+        complete: gets the states, in the order of the outputs, from the thread of the last one.
+    """
+
+    def __init__(self, outputs: int, complete: Callable[[list[State]], None]) -> None:
+        self._states: list[State | None] = [None] * outputs
+        self._complete = complete
+        self._lock = threading.Lock()
+
+    def sign(self, number: int, state: State) -> None:
+        """Output `number` gives its state."""
+        with self._lock:
+            self._states[number] = state
+            states = [state for state in self._states if state is not None]
+        if len(states) == len(self._states):
+            self._complete(states)
+
+
 class Writer:
     """Runs a sink on a thread of its own, a few results behind.
 
@@ -124,20 +185,27 @@ class Writer:
         name: str,
         sink: Sink,
         receipts: Receipts | None = None,
-        draw: Callable[[Result], Result] | None = None,
+        draw: Drawing | None = None,
     ) -> None:
         self._sink = sink
         self._receipts = receipts
         self._draw = draw
         self._error: BaseException | None = None
-        self._channel: Channel[Result] = Channel(_WAITING)
+        self._channel: Channel[Result | Callable[[State], None]] = Channel(_WAITING)
         self._thread = threading.Thread(target=self._run, name=f"write {name}", daemon=True)
         self._thread.start()
 
     def write(self, result: Result) -> None:
         """Hand a result over; waits where too many wait already."""
+        self._put(result)
+
+    def mark(self, sign: Callable[[State], None]) -> None:
+        """After what was handed over until now, call `sign` with the state; see `Sink.mark`."""
+        self._put(sign)
+
+    def _put(self, what: Result | Callable[[State], None]) -> None:
         with contextlib.suppress(Closed):
-            self._channel.put(result)
+            self._channel.put(what)
             return
         self.close()
         raise Closed("this output was closed")
@@ -172,21 +240,13 @@ class Writer:
                 continue
             except Closed:
                 return
+            if not isinstance(result, Result):
+                drawn = self._draw.mark() if self._draw is not None else {}
+                result(self._sink.mark() | drawn)
+                continue
             if self._draw is not None:
                 result = self._draw(result)
             began = time.perf_counter()
             self._sink.write(result)
             if self._receipts is not None:
                 self._receipts.sign(result.frame.index, time.perf_counter() - began)
-
-
-def drawing(config: RenderConfig, stats: RunStats) -> Callable[[Result], Result]:
-    """A function that adds the picture to each result; to be given every one, in order."""
-    renderer = Renderer(config)
-
-    def draw(result: Result) -> Result:
-        with stats.stage("draw"):
-            image = renderer.render(result.frame, result.tracks)
-        return dataclasses.replace(result, image=image)
-
-    return draw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from array import array
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pipeline.errors import SinkError
-from pipeline.sinks.base import Result, SinkContext
+from pipeline.sinks.base import Result, SinkContext, State
 
 
 class CocoSink:
@@ -19,7 +20,8 @@ class CocoSink:
 
     The format lists all frames of an object together, which is known only at the end. Until then
     each object's frames lie in a file beside it, one line each; in memory is where those lines
-    start. The COCO file itself appears whole, at the end.
+    start. The COCO file itself appears whole, at the end; the file beside it goes when the source
+    has ended, too.
 
     Args:
         target: the file.
@@ -32,28 +34,53 @@ class CocoSink:
     def __init__(self, target: Path | None, context: SinkContext) -> None:
         if target is None:
             raise SinkError("coco cannot go to standard output")
-        self._path, self._info = target, context.info
+        self._path, self._info, self._stats = target, context.info, context.stats
         self._parts = target.with_name(f".{target.name}.part")
         self._whole = target.with_name(f".{target.name}.whole")
         self._frames: array[int] = array("q")
         self._starts: dict[int, array[int]] = {}
         self._end = 0
         try:
-            self._file: BinaryIO = self._parts.open("w+b")
+            self._file: BinaryIO = self._parts.open("r+b" if context.state else "w+b")
+            if context.state:
+                self._go_on(context.state["bytes"])
         except OSError as error:
             raise self._failed(error) from error
 
     def write(self, result: Result) -> None:
         place = len(self._frames)
-        self._frames.append(result.frame.index)
+        lines = [[result.frame.index]]
+        lines += ([place, *record] for record in _records(result))
         try:
-            for track_id, record in _records(result):
-                line = json.dumps([place, *record]).encode() + b"\n"
-                self._file.write(line)
-                self._starts.setdefault(track_id, array("q")).append(self._end)
-                self._end += len(line)
+            for line in lines:
+                self._file.write(self._noted(json.dumps(line).encode() + b"\n"))
         except OSError as error:
             raise self._failed(error) from error
+
+    def _noted(self, line: bytes) -> bytes:
+        """Remember what the next line of the parts says, and where it is."""
+        first, *record = json.loads(line)
+        if record:
+            self._starts.setdefault(record[0], array("q")).append(self._end)
+        else:
+            self._frames.append(first)
+        self._end += len(line)
+        return line
+
+    def _go_on(self, length: int) -> None:
+        """Keep so many bytes of the parts."""
+        self._file.truncate(length)
+        for line in self._file:
+            self._noted(line)
+        if self._end < length:
+            raise OSError(errno.ENODATA, "its parts have become shorter since the run broke off")
+
+    def mark(self) -> State:
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._failed(error) from error
+        return {"bytes": self._end}
 
     def flush(self) -> None:
         """Nothing to do: the file appears at the end."""
@@ -67,8 +94,9 @@ class CocoSink:
             raise self._failed(error) from error
         finally:
             self._file.close()
-            self._parts.unlink(missing_ok=True)
             self._whole.unlink(missing_ok=True)
+        if not self._stats.unfinished:
+            self._parts.unlink(missing_ok=True)
 
     def _text(self) -> Iterator[str]:
         """The file, an annotation at a time."""
@@ -100,7 +128,7 @@ class CocoSink:
         scores = []
         for start in starts:
             self._file.seek(start)
-            place, score, *rest = json.loads(self._file.readline())
+            place, _, score, *rest = json.loads(self._file.readline())
             segmentations[place], boxes[place], areas[place] = rest
             scores.append(score)
         return {
@@ -120,8 +148,8 @@ class CocoSink:
         return SinkError(f"cannot write to {str(self._path)!r}: {error.strerror}")
 
 
-def _records(result: Result) -> Iterator[tuple[int, list[Any]]]:
-    """For each object seen: its id, and its score, segmentation, box x y w h and area."""
+def _records(result: Result) -> Iterator[list[Any]]:
+    """For each object seen: its id, its score, segmentation, box x y w h and area."""
     tracks = result.tracks
     boxes = tracks.boxes.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
@@ -130,4 +158,4 @@ def _records(result: Result) -> Iterator[tuple[int, list[Any]]]:
         mask = None if tracks.masks is None else tracks.masks.rle(i)
         box = np.round(boxes[i], 2).tolist()
         score = round(float(tracks.scores[i]), 4)
-        yield int(tracks.ids[i]), [score, mask, box, round(float(areas[i]), 2)]
+        yield [int(tracks.ids[i]), score, mask, box, round(float(areas[i]), 2)]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline import effects
 from pipeline.errors import SinkError
-from pipeline.sinks.base import Result, SinkContext
+from pipeline.sinks.base import Result, SinkContext, State
 
 _FAST = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
@@ -32,8 +32,9 @@ class CutoutSink:
         self._folder, self._render = target, context.render
         try:
             target.mkdir(parents=True, exist_ok=True)
-            for old in target.glob("[0-9]*/[0-9]*_[0-9]*_[0-9]*.png"):
-                old.unlink()
+            if context.state is None:
+                for old in target.glob("[0-9]*/[0-9]*_[0-9]*_[0-9]*.png"):
+                    old.unlink()
         except OSError as error:
             raise self._failed(error) from error
 
@@ -47,6 +48,10 @@ class CutoutSink:
 
     def flush(self) -> None:
         """Nothing to do: each cut-out is written at once."""
+
+    def mark(self) -> State:
+        """Nothing to remember: what was written after this is written again, the same."""
+        return {}
 
     def close(self) -> None:
         """Nothing to do."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import SinkError
-from pipeline.sinks.base import FLUSH_S, Result
+from pipeline.sinks.base import FLUSH_S, Result, State
 from pipeline.sinks.wholefile import WholeFile
 from trackers.motchallenge import mot_lines, mots_lines
 
@@ -30,6 +30,7 @@ class LinesSink:
         target: the file, made anew; None for standard output.
         lines: the lines of a result, without line ends.
         header: a first line.
+        state: go on after what the file held when this was given.
 
     Raises:
         SinkError: the file cannot be opened.
@@ -40,14 +41,15 @@ class LinesSink:
         target: Path | None,
         lines: Callable[[Result], Iterable[str]],
         header: str | None = None,
+        state: State | None = None,
     ) -> None:
         self._name = "standard output" if target is None else repr(str(target))
         self._lines = lines
-        self._waiting = [] if header is None else [header]
+        self._waiting = [] if header is None or state else [header]
         self._bytes = 0
         self._written_s = time.monotonic()
         try:
-            self._file = WholeFile(target)
+            self._file = WholeFile(target, state["bytes"] if state else 0)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -68,6 +70,10 @@ class LinesSink:
             self._file.write(data)
         except OSError as error:
             raise self._failed(error) from error
+
+    def mark(self) -> State:
+        self.flush()
+        return {"bytes": self._file.length}
 
     def close(self) -> None:
         try:

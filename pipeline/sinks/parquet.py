@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import SinkError
-from pipeline.sinks.base import FLUSH_S, Result, SinkContext
+from pipeline.sinks.base import FLUSH_S, Result, SinkContext, State
 
 try:
     import pyarrow as pa
@@ -63,9 +63,7 @@ class ParquetSink:
         self._written_s = time.monotonic()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for part in self._folder.glob("part-*.parquet"):
-                part.unlink()
-            self._write_part()
+            self._go_on(context.state or {"part": 0, "rows": 0})
         except OSError as error:
             raise self._failed(error) from error
 
@@ -89,11 +87,29 @@ class ParquetSink:
         except OSError as error:
             raise self._failed(error) from error
 
+    def mark(self) -> State:
+        self.flush()
+        return {"part": self._part, "rows": len(self._table)}
+
     def close(self) -> None:
         self.flush()
 
+    def _go_on(self, state: State) -> None:
+        """Keep the parts before this, and its first rows."""
+        self._part = state["part"]
+        if state["rows"]:
+            self._table = pq.read_table(self._path(), schema=SCHEMA)[: state["rows"]]
+            self._table = self._table.combine_chunks()
+        for part in self._folder.glob("part-*.parquet"):
+            if part >= self._path():
+                part.unlink()
+        self._write_part()
+
+    def _path(self) -> Path:
+        return self._folder / f"part-{self._part:05}.parquet"
+
     def _write_part(self) -> None:
-        path = self._folder / f"part-{self._part:05}.parquet"
+        path = self._path()
         whole = path.with_name(f".{path.name}")
         try:
             pq.write_table(self._table, whole, compression="zstd")

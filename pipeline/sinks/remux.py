@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,6 +17,9 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 log = logging.getLogger(__name__)
+
+# How the description of H.264 begins in containers that put lengths before its units.
+_AVCC = b"\x01"
 
 _Timed = tuple[float, "Packet[Any]"]
 
@@ -41,6 +45,36 @@ def remux(pictures: Path, target: Path, sound: str | None = None, first_s: float
             raise
         log.warning("the sound is left out: %s", getattr(error, "strerror", None) or error)
         _copy(pictures, target, None, first_s)
+
+
+def first_packets(path: Path, number: int) -> Iterator[Packet[Any]]:
+    """The first packets of the pictures in a file, up to `number`, as their encoder gave them."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        has_lengths = (stream.codec_context.extradata or b"").startswith(_AVCC)
+        packets = (packet for packet in container.demux(stream) if packet.size)
+        for packet in itertools.islice(packets, number):
+            if has_lengths:
+                packet.update(_with_start_codes(bytes(packet)))
+            yield packet
+
+
+def _with_start_codes(units: bytes) -> bytes:
+    """H.264 in which start codes stand between the units, where containers put lengths."""
+    out, at = bytearray(units), 0
+    while at < len(units):
+        length = int.from_bytes(units[at : at + 4], "big")
+        out[at : at + 4] = b"\0\0\0\1"
+        at += 4 + length
+    return bytes(out)
+
+
+def count(path: Path, most: int) -> int:
+    """Packets of pictures in a file, counted up to `most`; 0 where it cannot be read."""
+    try:
+        return sum(1 for _ in first_packets(path, most))
+    except FFmpegError:
+        return 0
 
 
 def _copy(pictures: Path, target: Path, sound: str | None, first_s: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 
 from pipeline.errors import SinkError
-from pipeline.sinks.base import Result, SinkContext
+from pipeline.sinks.base import Result, SinkContext, State
 from pipeline.stats import RunStats
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,10 @@ class WebSink:
 
     def flush(self) -> None:
         """Nothing to do: a picture is there for all at once."""
+
+    def mark(self) -> State:
+        """Nothing is kept that could go on."""
+        return {}
 
     def close(self) -> None:
         self._pictures.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -16,17 +17,26 @@ class WholeFile:
 
     Args:
         path: made anew; None for standard output.
+        keep: go on after so many bytes of what is there instead.
 
     Raises:
         OSError: it cannot be made.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, keep: int = 0) -> None:
+        self._bytes = keep
         if path is None:
             self._file = os.dup(_STDOUT)
-        else:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        self._bytes = 0
+            return
+        if keep and path.stat().st_size < keep:
+            raise OSError(errno.ENODATA, "it has become shorter since the run broke off")
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            if os.fstat(self._file).st_size:  # What is no plain file cannot be cut.
+                os.ftruncate(self._file, keep)
+        except OSError:
+            os.close(self._file)
+            raise
 
     def write(self, piece: bytes) -> int:
         """Append a piece; gives its length.
@@ -45,6 +55,11 @@ class WholeFile:
             raise
         self._bytes += len(piece)
         return len(piece)
+
+    @property
+    def length(self) -> int:
+        """Bytes that it holds."""
+        return self._bytes
 
     def close(self) -> None:
         """Close the file. Twice is once."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 
 from pipeline.errors import SinkError
-from pipeline.sinks.base import Result, SinkContext, drawing
+from pipeline.sinks.base import Drawing, Result, SinkContext
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Window:
     def __init__(self, context: SinkContext) -> None:
         self._title = f"DeepMask Tracking: {context.info.name}"
         self._stop = context.stop
-        self._draw = drawing(context.render, context.stats)
+        self._draw = Drawing(context.render, context.stats)
         self._shown_s = 0.0
         missing = no_display()
         if missing:

@@ -7,6 +7,7 @@ import json
 import random
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import Any
 import av
 import av.device
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -29,6 +31,8 @@ from pipeline.frames import Frame, VideoInfo
 from pipeline.run import main
 from tests import scenes
 from tests.fakes import ScriptedDetector
+from tests.pipeline import media
+from trackers.detections import Detections
 from trackers.motchallenge import read_mot, read_mots
 
 ALL = "video,jsonl,mot,mots,csv"
@@ -160,6 +164,41 @@ def test_sound_of_a_file_is_kept_in_time(start_s, expected, tmp_path, scripted):
     assert main([*arguments, "--start", str(start_s)]) == 0
     assert beeps_s(tmp_path / "video.mp4") == expected
     assert len(decoded(tmp_path / "video.mp4")) == 75 - round(start_s * 25)
+
+
+def test_video_of_a_turned_source_is_upright(tmp_path, scripted):
+    source = media.write(tmp_path / "turned.mp4", [media.corner()] * 5, rotation=90)
+    scripted(script=lambda frame: Detections.empty((frame.height, frame.width)))
+    assert main(["--source", str(source), "--output", str(tmp_path), "--save", "video"]) == 0
+    shown, upright = pictures_of(tmp_path / "video.mp4")[0], next(pipeline.track(source))[0].image
+    assert shown.shape == upright.shape == (64, 48, 3)
+    assert np.abs(shown.astype(int) - upright).mean() <= 3
+
+
+@pytest.mark.parametrize(
+    ("matrix", "limited"),
+    [(1, True), (6, True), (6, False)],
+    ids=["BT.709", "BT.601", "full range"],
+)
+def test_untouched_pixels_keep_the_colours_of_the_source(matrix, limited, tmp_path, scripted):
+    rows, cols = np.mgrid[:96, :128]
+    image = np.stack([60 + cols, 40 + rows, 200 - (cols + rows) // 2], axis=2).astype(np.uint8)
+    how = av.VideoFrame.from_ndarray(image, "rgb24").reformat(
+        format="yuv420p", dst_colorspace=matrix, dst_color_range=1 if limited else 2
+    )
+    colour = {"colorspace": matrix, "color_range": 1 if limited else 2}
+    source = media.write(tmp_path / "colours.mp4", [how] * 5, colour=colour, options={"crf": "1"})
+    scripted(script=lambda frame: Detections.empty((frame.height, frame.width)))
+    assert main(["--source", str(source), "--output", str(tmp_path), "--save", "video"]) == 0
+    both = zip(pictures_of(tmp_path / "video.mp4"), pictures_of(source), strict=True)
+    for shown, original in both:
+        assert np.abs(original.astype(int) - image).mean() <= 2
+        assert np.abs(shown.astype(int) - original).mean() <= 2
+
+
+def pictures_of(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 def test_sound_that_mp4_cannot_hold_is_left_out(tmp_path, scripted, capsys):
@@ -316,7 +355,7 @@ class Broken:
 
 def test_source_that_breaks_off_leaves_complete_files(tmp_path, scripted, monkeypatch, capsys):
     scripted()
-    monkeypatch.setattr("pipeline.run.open_source", lambda config: Broken(after=20))
+    monkeypatch.setattr("pipeline.resume.open_source", lambda config: Broken(after=20))
     assert main(["--source", "x", "--output", str(tmp_path), "--save", ALL]) == 3
     assert "pipeline.run: the stream was lost\n" in capsys.readouterr().err
     assert len(decoded(tmp_path / "video.mp4")) == len(lines_of(tmp_path / "tracks.jsonl")) == 20
@@ -327,7 +366,7 @@ def test_source_that_breaks_off_leaves_complete_files(tmp_path, scripted, monkey
 
 def test_source_that_breaks_at_once_is_a_mistake(tmp_path, scripted, monkeypatch):
     scripted()
-    monkeypatch.setattr("pipeline.run.open_source", lambda config: Broken(after=0))
+    monkeypatch.setattr("pipeline.resume.open_source", lambda config: Broken(after=0))
     assert main(["--source", "x", "--output", str(tmp_path)]) == 2
 
 
@@ -492,6 +531,27 @@ def test_killed_run_leaves_a_playable_video_and_complete_lines(tmp_path):
     assert len(lines_of(tmp_path / "tracks.jsonl")) >= 5
     for name in ("mot.txt", "mots.txt", "tracks.csv"):
         assert (tmp_path / name).read_text().endswith("\n")
+
+
+@pytest.mark.slow
+def test_twenty_runs_killed_at_random_moments_leave_valid_files(tmp_path):
+    arguments = ["--source", ENDLESS, "--view", "none", "--save", f"{ALL},parquet"]
+    command = [sys.executable, "-m", "tests.killed_runs", "20", str(tmp_path), *arguments]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pictures = 0
+    for folder in tmp_path.iterdir():
+        count = len(lines_of(folder / "tracks.jsonl"))
+        for name in ("mot.txt", "mots.txt", "tracks.csv"):
+            assert (folder / name).read_text().endswith("\n")
+        rows = pq.read_table(folder / "tracks.parquet", columns=["frame"])["frame"]
+        assert len(set(rows.to_pylist())) <= count + 30
+        if (folder / "video.mp4").stat().st_size > 2000:  # a first fragment was there
+            times_s = decoded(folder / "video.mp4")
+            assert times_s == pytest.approx([i / 25 for i in range(len(times_s))], abs=1e-3)
+            pictures += len(times_s)
+    assert pictures > 100
 
 
 def test_reader_of_standard_output_that_leaves_is_one_line():

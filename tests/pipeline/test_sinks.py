@@ -30,7 +30,7 @@ from pipeline.sinks import (
     prepare,
     window,
 )
-from pipeline.sinks.base import Receipts, Writer, drawing
+from pipeline.sinks.base import Drawing, Receipts, Writer
 from pipeline.sinks.web import WebSink
 from pipeline.stats import RunStats
 from tests.fakes import discs, tracks_of
@@ -262,6 +262,9 @@ class Failing:
     def flush(self) -> None:
         pass
 
+    def mark(self) -> dict[str, Any]:
+        return {}
+
     def close(self) -> None:
         self.closed = True
 
@@ -360,7 +363,7 @@ def test_window_shows_blue_green_red_and_stops_on_q(monkeypatch):
 def test_web_view_shows_pictures_and_numbers():
     run = context(view="web", web_port=0)
     sink = WebSink(run)
-    writer = Writer("web", sink, None, drawing(run.render, run.stats))
+    writer = Writer("web", sink, None, Drawing(run.render, run.stats))
     try:
         page = urlopen(sink.address, timeout=30).read().decode()
         assert "/stream" in page

@@ -1,0 +1,191 @@
+"""`--resume`: what was interrupted ends as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import pipeline.resume
+from pipeline.errors import InferenceError
+from pipeline.frames import Frame
+from pipeline.run import main
+from tests import scenes
+from tests.fakes import ScriptedDetector
+from tests.pipeline.media import write
+
+ALL = "video,jsonl,mot,mots,csv,coco,parquet,cutouts"
+GRAPH = "lavfi:testsrc2=size=320x240:rate=25"
+
+
+@pytest.fixture(autouse=True)
+def short_steps(monkeypatch):
+    monkeypatch.setattr(pipeline.resume, "STEP", 10)
+
+
+@pytest.fixture
+def scripted(monkeypatch) -> Callable[..., ScriptedDetector]:
+    """Makes a scripted detector the one that a run opens."""
+
+    def install(**arguments: Any) -> ScriptedDetector:
+        detector = ScriptedDetector(**arguments)
+        monkeypatch.setattr("pipeline.run.open_detector", lambda config: detector)
+        return detector
+
+    return install
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    """75 frames of `scenes.parallel()` at about 25 a second, 320x240."""
+    scene = scenes.parallel()
+    images = [scene.image(i) for i in range(75)]
+    stamps = [40 * i + (7 * i * i) % 25 for i in range(75)]
+    path = tmp_path_factory.mktemp("video") / "parallel.mp4"
+    return write(path, images, stamps=stamps, time_base=Fraction(1, 1000))
+
+
+def decoded(path: Path) -> list[tuple[float, bytes]]:
+    with av.open(str(path)) as container:
+        pictures = container.decode(video=0)
+        return [(one.time, one.to_ndarray(format="yuv420p").tobytes()) for one in pictures]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) | {"latency_ms": 0} for line in path.read_text().splitlines()]
+
+
+def assert_same(folder: Path, whole: Path) -> None:
+    """All that two runs have written is the same, but for measured times."""
+    names = {path.name for path in folder.iterdir()}
+    assert names == {path.name for path in whole.iterdir()}
+    for name in ("mot.txt", "mots.txt", "tracks.csv", "coco.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+    assert lines(folder / "tracks.jsonl") == lines(whole / "tracks.jsonl")
+    assert decoded(folder / "video.mp4") == decoded(whole / "video.mp4")
+    assert (folder / "video.mp4").read_bytes() == (whole / "video.mp4").read_bytes()
+    tables = [pq.read_table(one / "tracks.parquet") for one in (folder, whole)]
+    assert tables[0].equals(tables[1])
+    pictures = [
+        {str(path.relative_to(one)): path.read_bytes() for path in one.rglob("*.png")}
+        for one in (folder, whole)
+    ]
+    assert pictures[0] == pictures[1]
+    counts = [json.loads((one / "summary.json").read_text()) for one in (folder, whole)]
+    for key in ("ended", "frames_read", "frames_inferred", "frames_written", "tracks", "source_s"):
+        assert counts[0][key] == counts[1][key], key
+
+
+def run(source: object, folder: Path, *more: str) -> int:
+    return main(["--source", str(source), "--output", str(folder), "--save", ALL, *more])
+
+
+def killed(source: object, folder: Path, at: int, scripted: Callable[..., Any], *more: str) -> None:
+    """Leaves in `folder` what lies on the disk while frame `at` is looked at."""
+
+    def before(frame: Frame) -> None:
+        if frame.index == at:
+            shutil.copytree(folder.with_name("running"), folder)
+
+    scripted(before=before)
+    assert run(source, folder.with_name("running"), *more) == 0
+
+
+@pytest.mark.parametrize("at", [3, 25, 57, 74])
+def test_a_killed_run_is_continued_and_ends_as_if_it_had_not_been(at, video, tmp_path, scripted):
+    killed(video, tmp_path / "killed", at, scripted)
+    detector = scripted()
+    assert main(["--resume", str(tmp_path / "killed")]) == 0
+    assert detector.calls <= 75 - at + 30
+    assert_same(tmp_path / "killed", tmp_path / "running")
+
+
+def test_a_run_that_failed_is_continued_too(video, tmp_path, scripted, capsys):
+    def before(frame: Frame) -> None:
+        if frame.index == 48:
+            raise InferenceError("out of memory")
+
+    scripted(before=before)
+    assert run(video, tmp_path / "failed") == 3
+    detector = scripted()
+    assert main(["--resume", str(tmp_path / "failed")]) == 0
+    assert detector.calls == 75 - 40
+    scripted()
+    assert run(video, tmp_path / "whole") == 0
+    assert_same(tmp_path / "failed", tmp_path / "whole")
+    assert main(["--resume", str(tmp_path / "failed")]) == 2  # it is finished
+    assert "nothing to resume" in capsys.readouterr().err
+
+
+def test_a_run_is_continued_twice(video, tmp_path, scripted):
+    killed(video, tmp_path / "killed", 35, scripted)
+    folder = tmp_path / "killed"
+
+    def before(frame: Frame) -> None:
+        if frame.index == 35:  # counted from the place where it goes on
+            shutil.copytree(folder, tmp_path / "again")
+
+    scripted(before=before)
+    assert main(["--resume", str(folder)]) == 0
+    scripted()
+    assert main(["--resume", str(tmp_path / "again")]) == 0
+    assert_same(tmp_path / "again", tmp_path / "running")
+
+
+def test_a_source_that_cannot_seek_is_read_from_its_start(tmp_path, scripted):
+    part = ["--duration", "2", "--start", "0.2"]
+    killed(GRAPH, tmp_path / "killed", 35, scripted, *part)
+    scripted()
+    assert main(["--resume", str(tmp_path / "killed")]) == 0
+    assert_same(tmp_path / "killed", tmp_path / "running")
+
+
+def test_part_of_a_file_and_left_out_frames_are_continued(video, tmp_path, scripted):
+    more = ["--start", "0.5", "--duration", "2", "--set", "detector.interval=3"]
+    killed(video, tmp_path / "killed", 42, scripted, *more)
+    scripted()
+    assert main(["--resume", str(tmp_path / "killed")]) == 0
+    assert_same(tmp_path / "killed", tmp_path / "running")
+
+
+def test_resume_of_another_file_is_a_mistake_and_leaves_the_outputs(
+    video, tmp_path, scripted, capsys
+):
+    source = tmp_path / "clip.mp4"
+    shutil.copy(video, source)
+    killed(source, tmp_path / "killed", 57, scripted)
+    write(source, [np.full((240, 320, 3), 9, np.uint8)] * 75)
+    before = (tmp_path / "killed" / "tracks.jsonl").read_bytes()
+    scripted()
+    assert main(["--resume", str(tmp_path / "killed"), "--quiet"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == "pipeline.run: cannot resume: clip is not what it was when the run began"
+    assert (tmp_path / "killed" / "tracks.jsonl").read_bytes() == before
+
+
+def test_resume_with_outputs_that_were_changed_is_one_line(video, tmp_path, scripted, capsys):
+    killed(video, tmp_path / "killed", 57, scripted)
+    (tmp_path / "killed" / "mot.txt").write_text("")
+    scripted()
+    assert main(["--resume", str(tmp_path / "killed"), "--quiet"]) == 2
+    assert "has become shorter since the run broke off" in capsys.readouterr().err
+
+
+def test_resume_of_nothing_and_with_other_settings_are_mistakes(video, tmp_path, scripted, capsys):
+    scripted()
+    assert main(["--resume", str(tmp_path), "--quiet"]) == 2
+    assert "no such settings file" in capsys.readouterr().err
+    arguments = ["--resume", str(tmp_path), "--source", str(video), "--quiet"]
+    assert main(arguments) == 2
+    assert "leave out --source" in capsys.readouterr().err
+    assert run(video, tmp_path / "live", "--set", "source.live=true", "--view", "none") == 0
+    assert main(["--resume", str(tmp_path / "live"), "--quiet"]) == 2
+    assert "nothing to resume" in capsys.readouterr().err
