@@ -40,9 +40,9 @@ class PartsConfig:
     part_area: float = 0.7
     """A part has at most this share of the whole's pixels."""
 
-    part_speed: float = 0.5
-    """A part moves along: speed relative to the whole at most this many sizes of the whole, per
-    second."""
+    part_speed: float = 1.0
+    """A part moves along: speed relative to the whole at most this many sizes of the part, per
+    second. Small fish before a large stain do not."""
 
     whole_age_s: float = 0.4
     """A whole has been followed at least this long, or since the stream began."""
@@ -107,5 +107,5 @@ def _move_together(part: Floats, whole: Floats, config: PartsConfig) -> NDArray[
     """Whether `(K, COLUMNS)` pairs have almost the same velocity."""
     apart = part[:, VELOCITY] - whole[:, VELOCITY]
     speed = np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2)
-    size = np.sqrt(whole[:, 2] * whole[:, 3])
+    size = np.sqrt(part[:, 2] * part[:, 3])
     return np.asarray((speed <= config.part_speed * size) | (part[:, HITS] < SETTLED_HITS))
