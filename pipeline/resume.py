@@ -198,9 +198,10 @@ def frames_after(
     Raises:
         SourceError: the source cannot be opened, or is another one than it was.
     """
-    if place is not None:
-        config = _from(config, place)
-    with read_frames(TimedSource(open_source(config), stats)) as reader:
+    part = config if place is None else _from(config, place)
+    with read_frames(TimedSource(open_source(part), stats)) as reader:
+        if place is not None and part is not config:
+            reader.info = _whole(reader.info, place.frame, place.time_s - config.start_s)
         yield reader, iter(reader) if place is None else _after(reader, place)
 
 
@@ -216,6 +217,13 @@ def _from(config: SourceConfig, place: Place) -> SourceConfig:
     except (SourceError, StopIteration):
         return config
     return part if _is(first, place) else config
+
+
+def _whole(info: VideoInfo, frames: int, seconds: float) -> VideoInfo:
+    """What was said of a part, said of the whole with `frames` and `seconds` before the part."""
+    count = None if info.frame_count is None else info.frame_count + frames
+    duration_s = None if info.duration_s is None else info.duration_s + seconds
+    return dataclasses.replace(info, frame_count=count, duration_s=duration_s)
 
 
 def _generator(source: Source) -> Any:

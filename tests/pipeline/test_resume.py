@@ -18,6 +18,8 @@ import pipeline.resume
 from pipeline.errors import InferenceError
 from pipeline.frames import Frame
 from pipeline.run import main
+from pipeline.sources import SourceConfig
+from pipeline.stats import RunStats
 from tests import scenes
 from tests.fakes import ScriptedDetector
 from tests.pipeline.media import write
@@ -154,6 +156,21 @@ def test_part_of_a_file_and_left_out_frames_are_continued(video, tmp_path, scrip
     scripted()
     assert main(["--resume", str(tmp_path / "killed")]) == 0
     assert_same(tmp_path / "killed", tmp_path / "running")
+
+
+def test_progress_of_a_continued_run_counts_the_whole(video, tmp_path, scripted):
+    killed(video, tmp_path / "killed", 57, scripted, "--start", "0.4")
+    config = SourceConfig(source=str(video), start_s=0.4)
+    place = pipeline.resume.load_place(tmp_path / "killed")
+    infos = []
+    for begin in (None, place):
+        with pipeline.resume.frames_after(config, begin, RunStats()) as (reader, frames):
+            infos.append(reader.info)
+            first = next(frames).index
+    assert place is not None
+    assert first == place.frame + 1
+    assert infos[0].frame_count == pytest.approx(infos[1].frame_count, abs=1)
+    assert infos[0].duration_s == pytest.approx(infos[1].duration_s)
 
 
 def test_resume_of_another_file_is_a_mistake_and_leaves_the_outputs(
