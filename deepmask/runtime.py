@@ -177,10 +177,22 @@ class OpenVinoRuntime:
         # In bfloat16 the decoder would sample the detail pixels away from where it should.
         self._decoder = self._open("decode", "f32")
         self._dense: dict[tuple[int, int], Any] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._local = threading.local()
 
     def __call__(
+        self, image: NDArray[np.uint8], size: tuple[int, int], min_score: float, count: int
+    ) -> Windows:
+        if not hasattr(self._local, "dense"):
+            # A thread's first call is alone. OpenVINO's Python binding fills its tables at first
+            # use, and two threads that both do so wait for each other for ever.
+            with self._lock:
+                self._local.dense = {}
+                self._local.decode = self._decoder.create_infer_request()
+                return self._infer(image, size, min_score, count)
+        return self._infer(image, size, min_score, count)
+
+    def _infer(
         self, image: NDArray[np.uint8], size: tuple[int, int], min_score: float, count: int
     ) -> Windows:
         dense, decode = self._requests(size)
@@ -203,9 +215,6 @@ class OpenVinoRuntime:
 
     def _requests(self, size: tuple[int, int]) -> tuple[Any, Any]:
         """This thread's infer requests for pictures of `size`."""
-        if not hasattr(self._local, "dense"):
-            self._local.dense = {}
-            self._local.decode = self._decoder.create_infer_request()
         if size not in self._local.dense:
             with self._lock:
                 if size not in self._dense:

@@ -124,3 +124,22 @@ def test_cuda_says_what_the_cpu_says(weights, image):
     runtime = TorchRuntime(checkpoint.load(weights), torch.device("cuda:0"))
     wanted, given = (r(image, SIZE, 0.3, 5) for r in (reference, runtime))
     np.testing.assert_allclose(np.sort(given.scores), np.sort(wanted.scores), atol=2e-2)
+
+
+def test_threads_that_begin_together_do_not_wait_for_each_other(weights, cache):
+    """OpenVINO's binding deadlocks when two threads use it for the first time at once."""
+    code = (
+        "import sys, numpy as np\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from pathlib import Path\n"
+        "from deepmask.runtime import OpenVinoRuntime\n"
+        "runtime = OpenVinoRuntime(Path(sys.argv[1]), threads=2)\n"
+        "image = np.zeros((100, 140, 3), np.uint8)\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        f"    runs = [pool.submit(runtime, image, {SIZE}, 0.3, 5) for _ in range(8)]\n"
+        "    print(len([run.result() for run in runs]))\n"
+    )
+    command = [sys.executable, "-c", code, str(weights)]
+    for _ in range(3):
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+        assert done.stdout.strip() == "8"
