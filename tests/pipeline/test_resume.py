@@ -92,7 +92,7 @@ def run(source: object, folder: Path, *more: str) -> int:
 
 def half_written(_: str, names: list[str]) -> list[str]:
     """Files that get their name when they are whole, and may have got it before they are copied."""
-    return [n for n in names if n.endswith(".part") or (n[0] == "." and n != ".resume.npz")]
+    return [n for n in names if n[0] == "." and n.endswith((".png", ".parquet", ".npz.part"))]
 
 
 def killed(source: object, folder: Path, at: int, scripted: Callable[..., Any], *more: str) -> None:

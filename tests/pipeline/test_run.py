@@ -524,6 +524,7 @@ def test_killed_run_leaves_a_playable_video_and_complete_lines(tmp_path):
     with started("--source", ENDLESS, "--output", tmp_path, "--save", ALL) as process:
         wait_for_five(process)
         wait_until(lambda: video.stat().st_size > 50_000)
+        wait_until(lambda: (tmp_path / "tracks.jsonl").read_text().count("\n") >= 5)
         time.sleep(random.random())
         process.kill()
         process.communicate()
