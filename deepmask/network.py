@@ -98,11 +98,11 @@ class InvertedResidual(nn.Module):
         hidden = inputs * expansion
         layers: list[nn.Module] = []
         if expansion > 1:
-            layers += [nn.Conv2d(inputs, hidden, 1, bias=False), _trunk_norm(hidden), nn.ReLU6()]
+            layers += [nn.Conv2d(inputs, hidden, 1, bias=False), _trunk_norm(hidden), nn.ReLU6(inplace=True)]
         layers += [
             Depthwise(hidden, kernel, stride),
             _trunk_norm(hidden),
-            nn.ReLU6(),
+            nn.ReLU6(inplace=True),
             nn.Conv2d(hidden, outputs, 1, bias=False),
             _trunk_norm(outputs),
         ]
@@ -121,7 +121,7 @@ class Trunk(nn.Module):
         super().__init__()
         width, depth = WIDTH_DEPTH[name]
         self.stem = nn.Sequential(
-            nn.Conv2d(3, STEM, 3, 2, 1, bias=False), _trunk_norm(STEM), nn.ReLU6()
+            nn.Conv2d(3, STEM, 3, 2, 1, bias=False), _trunk_norm(STEM), nn.ReLU6(inplace=True)
         )
         stages = []
         inputs = STEM
