@@ -98,7 +98,11 @@ class InvertedResidual(nn.Module):
         hidden = inputs * expansion
         layers: list[nn.Module] = []
         if expansion > 1:
-            layers += [nn.Conv2d(inputs, hidden, 1, bias=False), _trunk_norm(hidden), nn.ReLU6(inplace=True)]
+            layers += [
+                nn.Conv2d(inputs, hidden, 1, bias=False),
+                _trunk_norm(hidden),
+                nn.ReLU6(inplace=True),
+            ]
         layers += [
             Depthwise(hidden, kernel, stride),
             _trunk_norm(hidden),
