@@ -49,14 +49,21 @@ class ProposalConfig:
 class Windows:
     """K decoded cells of one picture, best first: what a runtime returns."""
 
-    scores: NDArray[np.float32]
+    objectness: NDArray[np.float32]
     """`(K,)` in [0, 1]."""
+    quality: NDArray[np.float32]
+    """`(K,)` predicted IoU of the mask with its object."""
     masks: NDArray[np.float32]
     """`(K, 56, 56)` probabilities over the window."""
     windows: NDArray[np.float32]
     """`(K, 4)` x1, y1, x2, y2 in pixels: of the network's input, or of the picture."""
     appearance: NDArray[np.float32]
     """`(K, C)` unit vectors: the pyramid's features averaged under the mask."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """`(K,)` in [0, 1]: sqrt(objectness x predicted IoU)."""
+        return np.asarray(np.sqrt(self.objectness * self.quality))
 
     def scaled(self, x: float, y: float) -> Windows:
         """The same in pixels of a picture that is so many times as wide and high."""
@@ -71,6 +78,8 @@ class Proposals:
     """`(N, 4)` x1, y1, x2, y2: tight boxes of the masks, exclusive ends."""
     scores: NDArray[np.float32]
     """`(N,)` in [0, 1]."""
+    quality: NDArray[np.float32]
+    """`(N,)` predicted IoU of the mask with its object."""
     offsets: NDArray[np.int32]
     """`(N, 2)` x, y of the masks' crops."""
     crops: tuple[NDArray[np.bool_], ...]
@@ -125,6 +134,7 @@ def propose(windows: Windows, size: tuple[int, int], config: ProposalConfig) -> 
     return Proposals(
         np.array(boxes, np.float32).reshape(-1, 4),
         windows.scores[drawn],
+        windows.quality[drawn],
         np.array(offsets, np.int32).reshape(-1, 2),
         tuple(crops),
         windows.appearance[drawn],
@@ -133,12 +143,13 @@ def propose(windows: Windows, size: tuple[int, int], config: ProposalConfig) -> 
 
 def suppress(windows: Windows, size: tuple[int, int], config: ProposalConfig) -> NDArray[np.int64]:
     """Indices of the windows to keep, best first: no two the same, no parts beside their whole."""
-    order = np.argsort(-windows.scores, kind="stable")
-    order = order[windows.scores[order] >= config.min_score]
+    scores = windows.scores
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] >= config.min_score]
     if config.max_iou >= 1 or len(order) < 2:
         return order
     iou, inside, areas = _overlaps(windows.masks[order], windows.windows[order], size)
-    scores = windows.scores[order]
+    scores = scores[order]
     larger = areas[None, :] > areas[:, None]
     kept: list[int] = []
     alive = np.ones(len(order), bool)

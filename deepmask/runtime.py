@@ -97,11 +97,11 @@ class TorchRuntime:
             masks, quality, appearance = self.network.decode(
                 features, detail, indices[cells][None], windows[cells][None]
             )
-            scored = (objectness * quality[0].float().sigmoid()).sqrt()
-            tensors = (objectness, scored, masks[0].sigmoid(), windows[cells], appearance[0])
-            found, ranked, *arrays = self._download(tensors)
-        keep = found >= max(min_score**2, LEAST)
-        return Windows(ranked[keep], *(np.asarray(array[keep], np.float32) for array in arrays))
+            quality, masks = quality[0].float().sigmoid(), masks[0].sigmoid()
+            tensors = (objectness, quality, masks, windows[cells], appearance[0])
+            arrays = self._download(tensors)
+        keep = arrays[0] >= max(min_score**2, LEAST)
+        return Windows(*(np.asarray(array[keep], np.float32) for array in arrays))
 
     def _geometry(self, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
         """`cell_indices` and `cell_windows` on the device."""
@@ -210,8 +210,7 @@ class OpenVinoRuntime:
         }
         result = decode.infer(inputs, share_inputs=True)
         masks, quality, appearance = (result[i][0] for i in range(3))
-        scores = np.sqrt(objectness[cells] * quality)
-        return Windows(scores, masks.copy(), windows, appearance.copy())
+        return Windows(objectness[cells], quality.copy(), masks.copy(), windows, appearance.copy())
 
     def _requests(self, size: tuple[int, int]) -> tuple[Any, Any]:
         """This thread's infer requests for pictures of `size`."""
@@ -276,6 +275,7 @@ def _resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
 
 def _no_windows(config: DeepMaskConfig) -> Windows:
     return Windows(
+        np.zeros(0, np.float32),
         np.zeros(0, np.float32),
         np.zeros((0, config.mask, config.mask), np.float32),
         np.zeros((0, 4), np.float32),

@@ -41,6 +41,7 @@ def proposals(*boxes):
     return Proposals(
         np.array(boxes, np.float32),
         np.linspace(0.9, 0.5, len(boxes), dtype=np.float32),
+        np.linspace(0.8, 0.4, len(boxes), dtype=np.float32),
         np.array([box[:2] for box in boxes], np.int32),
         tuple(np.ones((y2 - y1, x2 - x1), bool) for x1, y1, x2, y2 in boxes),
         np.zeros((len(boxes), 4), np.float32),

@@ -24,8 +24,10 @@ def draw(mask, window, size=SIZE):
 
 def windows(rows):
     """Windows from (score, mask, x1, y1, x2, y2)."""
+    scores = np.array([row[0] for row in rows], np.float32)
     return Windows(
-        np.array([row[0] for row in rows], np.float32),
+        scores,
+        scores,
         np.stack([row[1] for row in rows]),
         np.array([row[2:] for row in rows], np.float32),
         np.eye(len(rows), 4, dtype=np.float32),
@@ -72,7 +74,7 @@ def test_a_whole_replaces_a_part_that_scores_little_more():
     whole, part = disc(26), disc(9, (28, 14))
     given = windows([(0.75, part, 0, 0, 56, 56), (0.7, whole, 0, 0, 56, 56)])
     assert suppress(given, SIZE, ProposalConfig(whole_bonus=0.1)).tolist() == [1]
-    much_better = dataclasses.replace(given, scores=np.array([0.95, 0.6], np.float32))
+    much_better = windows([(0.95, part, 0, 0, 56, 56), (0.6, whole, 0, 0, 56, 56)])
     assert suppress(much_better, SIZE, ProposalConfig(whole_bonus=0.1)).tolist() == [0, 1]
 
 
@@ -96,6 +98,7 @@ def test_results_are_in_the_picture_s_own_pixels():
 def test_nothing_found_is_normal():
     empty = Windows(
         np.zeros(0, np.float32),
+        np.zeros(0, np.float32),
         np.zeros((0, SIDE, SIDE), np.float32),
         np.zeros((0, 4), np.float32),
         np.zeros((0, 4), np.float32),
@@ -103,6 +106,14 @@ def test_nothing_found_is_normal():
     found = propose(empty, SIZE, ProposalConfig())
     assert found.boxes.shape == (0, 4)
     assert found.appearance.shape == (0, 4)
+
+
+def test_the_score_is_the_geometric_mean_of_objectness_and_quality():
+    given = windows([(0.9, disc(14), 10, 20, 66, 76)])
+    given = dataclasses.replace(given, quality=np.array([0.4], np.float32))
+    found = propose(given, SIZE, ProposalConfig())
+    assert found.scores == pytest.approx([0.6])
+    assert found.quality == pytest.approx([0.4])
 
 
 def test_the_best_cells_are_chosen_in_order():
