@@ -53,7 +53,7 @@ def load(
         ConfigError: one line, for an unknown preset or file, unreadable YAML, an unknown setting
             (with the nearest known one), a wrong type, or a value that its owner refuses.
     """
-    tree = {} if source is None else _read(source)
+    tree = {} if source is None else _read(source, into)
     if isinstance(overrides, Mapping):
         for path, value in overrides.items():
             _put(tree, path.split("."), value)
@@ -69,9 +69,10 @@ def dump(config: Any) -> str:
     return text
 
 
-def presets() -> list[str]:
-    """Names of the presets of this package."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+def presets(into: type[Any]) -> list[str]:
+    """Names of the presets of this package for `into`: those that set nothing else."""
+    known = set(_names(into))
+    return sorted(path.stem for path in PRESETS.glob("*.yaml") if known.issuperset(_tree(path)))
 
 
 # Reading.
@@ -130,9 +131,12 @@ def _parse(text: str, origin: str) -> Any:
         ) from error
 
 
-def _read(source: str | Path) -> dict[str, Any]:
-    """The mapping that a preset or a settings file holds."""
-    path = _find(source)
+def _read(source: str | Path, into: type[Any]) -> dict[str, Any]:
+    """The mapping that a preset for `into`, or a settings file, holds."""
+    return _tree(_find(source, into))
+
+
+def _tree(path: Path) -> dict[str, Any]:
     try:
         tree = _parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -144,13 +148,13 @@ def _read(source: str | Path) -> dict[str, Any]:
     return tree
 
 
-def _find(source: str | Path) -> Path:
+def _find(source: str | Path, into: type[Any]) -> Path:
     path = Path(source)
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         if not path.is_file():
             raise ConfigError(f"no such settings file: {str(source)!r}")
         return path
-    known = presets()
+    known = presets(into)
     if str(source) not in known:
         raise ConfigError(
             f"unknown preset {str(source)!r}{_hint(str(source), known)} "

@@ -216,7 +216,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """The command line's arguments; each is a setting."""
     formats = ", ".join(FORMATS)
-    presets = ", ".join(name for name in configs.presets() if not name.startswith("train"))
+    presets = ", ".join(configs.presets(PipelineConfig))
     result = _Parser(
         prog="pipeline.run",
         description="Find, segment and follow every object in a video.",

@@ -110,8 +110,9 @@ def plot(log_file: Path, picture: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    recipes = ", ".join(configs.presets(TrainConfig))
     parser = argparse.ArgumentParser("python -m deepmask.training.train", description=__doc__)
-    parser.add_argument("--config", help="a preset such as train_lite0, or a YAML file")
+    parser.add_argument("--config", help=f"a preset ({recipes}) or a YAML file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--data", required=True, type=Path, help="folder of the sets")
     parser.add_argument("--output", required=True, type=Path)

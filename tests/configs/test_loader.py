@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-import configs
-from configs import ConfigError, dump, load, loader
+from configs import ConfigError, dump, load, loader, presets
 
 
 class Colour(enum.Enum):
@@ -179,10 +178,21 @@ def test_dump_is_read_back_as_the_same_settings(tmp_path: Path) -> None:
     assert load(Root, write(tmp_path, dump(config))) == config
 
 
+def test_presets_are_those_of_the_settings_asked_for(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(loader, "PRESETS", tmp_path)
+    (tmp_path / "webcam.yaml").write_text("quiet: true\n")
+    (tmp_path / "slow.yaml").write_text("gate_px: 9\n")
+    assert presets(Root) == ["webcam"]
+    assert presets(Motion) == ["slow"]
+    with pytest.raises(ConfigError, match=r"unknown preset 'slow' \(presets: webcam;"):
+        load(Root, "slow")
+
+
 def test_every_preset_opens_with_a_comment() -> None:
-    for name in configs.presets():
-        text = (loader.PRESETS / f"{name}.yaml").read_text()
-        assert text.startswith("# "), name
+    paths = list(loader.PRESETS.glob("*.yaml"))
+    assert paths
+    for path in paths:
+        assert path.read_text().startswith("# "), path
 
 
 def test_one_number_is_a_list_of_one() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import pytest
-
 import configs
 from pipeline.config import PipelineConfig
 
@@ -14,9 +12,11 @@ def test_defaults_are_complete():
     assert configs.load(PipelineConfig) == PipelineConfig()
 
 
-@pytest.mark.parametrize("name", ["webcam", "file"])
-def test_presets_load_and_differ_from_the_defaults(name: str):
-    assert configs.load(PipelineConfig, name) != PipelineConfig()
+def test_presets_load_and_differ_from_the_defaults():
+    names = configs.presets(PipelineConfig)
+    assert {"accurate", "fast", "file", "webcam"} <= set(names)
+    for name in names:
+        assert configs.load(PipelineConfig, name) != PipelineConfig(), name
 
 
 def test_settings_survive_being_written_and_read(tmp_path):
