@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 TrunkName = Literal["lite0", "lite1", "lite2"]
+Refinement = Literal["none", "convolution", "detail"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,6 +36,10 @@ class DeepMaskConfig:
 
     mask: int = 56
     """Side of the final mask, in pixels over the window; twice `coarse`."""
+
+    refinement: Refinement = "detail"
+    """What sharpens the low-rank mask: nothing, a dynamic convolution of it, or one that sees the
+    stride-4 map too."""
 
     detail: int = 8
     """Channels of the stride-4 map that sharpens the mask's outline."""
