@@ -219,7 +219,8 @@ class MaskHead(nn.Module):
 
     The coarse mask is DeepMask's own: two linear maps with nothing between them. A small
     convolution whose weights the vector gives (CondInst, Tian et al. 2020) then draws the outline
-    from the stride-4 detail, the place in the window and the coarse mask.
+    from the stride-4 detail, the place in the window and the coarse mask. What of this there is,
+    `config.refinement` says.
     """
 
     places: Tensor
@@ -229,11 +230,13 @@ class MaskHead(nn.Module):
         self.config = config
         self.encode = nn.Linear(config.window**2 * config.channels, config.embedding)
         self.coarse = nn.Linear(config.embedding, config.coarse**2)
-        inputs = config.detail + 3
-        self.shapes = ((DYNAMIC_WIDTH, inputs), (DYNAMIC_WIDTH, DYNAMIC_WIDTH), (1, DYNAMIC_WIDTH))
-        self.dynamic = nn.Linear(config.embedding, sum(o * i + o for o, i in self.shapes))
-        nn.init.normal_(self.dynamic.weight, std=0.01)
-        nn.init.normal_(self.dynamic.bias, std=0.3)
+        if config.refinement != "none":
+            seen = 3 + (config.detail if config.refinement == "detail" else 0)
+            width = DYNAMIC_WIDTH
+            self.shapes = ((width, seen), (width, width), (1, width))
+            self.dynamic = nn.Linear(config.embedding, sum(o * i + o for o, i in self.shapes))
+            nn.init.normal_(self.dynamic.weight, std=0.01)
+            nn.init.normal_(self.dynamic.bias, std=0.3)
         self.quality = nn.Sequential(nn.Linear(config.embedding, 64), nn.ReLU(), nn.Linear(64, 1))
         steps = (torch.arange(config.mask) + 0.5) / config.mask * 2 - 1
         y, x = torch.meshgrid(steps, steps, indexing="ij")
@@ -245,9 +248,18 @@ class MaskHead(nn.Module):
         e = self.encode(windows)
         coarse = self.coarse(e).view(-1, 1, side, side)
         coarse = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
-        coarse = coarse.flatten(2)
-        places = self.places.to(detail.dtype).expand(detail.shape[0], -1, -1)
-        x = torch.cat([detail.flatten(2), places, coarse * 0.25], 1)
+        logits = coarse.flatten(2)
+        if self.config.refinement != "none":
+            logits = logits + self._refine(e, logits, detail)
+        logits = logits.view(-1, self.config.mask, self.config.mask)
+        return logits, self.quality(e).squeeze(1)
+
+    def _refine(self, e: Tensor, coarse: Tensor, detail: Tensor) -> Tensor:
+        """The dynamic convolution: what to add to the coarse logits `(n, 1, 56 * 56)`."""
+        seen = [self.places.to(e.dtype).expand(e.shape[0], -1, -1), coarse * 0.25]
+        if self.config.refinement == "detail":
+            seen = [detail.flatten(2), *seen]
+        x = torch.cat(seen, 1)
         parameters, at = self.dynamic(e), 0
         for outputs, inputs in self.shapes:
             weight = parameters[:, at : at + outputs * inputs].view(-1, outputs, inputs)
@@ -257,8 +269,7 @@ class MaskHead(nn.Module):
             x = torch.bmm(weight, x) + bias
             if outputs > 1:
                 x = F.relu(x)
-        logits = (coarse + x).view(-1, self.config.mask, self.config.mask)
-        return logits, self.quality(e).squeeze(1)
+        return x
 
 
 class DeepMask(nn.Module):
