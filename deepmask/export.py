@@ -10,21 +10,21 @@ import openvino
 import torch
 from torch import Tensor, nn
 
-from deepmask.geometry import cell_indices, cell_windows, pyramid
+from deepmask.geometry import cell_indices, cell_windows, mask_grid
 from deepmask.network import DeepMask, Peaks
 
 
 class _Decode(nn.Module):
-    """`DeepMask.decode` with probabilities out."""
+    """`DeepMask.decode_at` with probabilities out."""
 
     def __init__(self, network: DeepMask) -> None:
         super().__init__()
         self.network = network
 
     def forward(
-        self, features: Tensor, detail: Tensor, indices: Tensor, windows: Tensor
+        self, features: Tensor, detail: Tensor, indices: Tensor, grid: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        masks, quality, appearance = self.network.decode(features, detail, indices, windows)
+        masks, quality, appearance = self.network.decode_at(features, detail, indices, grid)
         return masks.sigmoid(), quality.sigmoid(), appearance
 
 
@@ -38,15 +38,12 @@ def dense(network: DeepMask, path: Path) -> None:
 def decoder(network: DeepMask, path: Path) -> None:
     """Write the mask decoder, for any picture size and any number of windows."""
     config, size = network.config, (64, 64)
-    last = pyramid(size, config)[-1]
-    border = config.window - 1
-    padded = last.first_padded + (last.rows + border) * (last.cols + border)
-    cells = slice(0, 3)
+    count, cells = len(cell_windows(size, config)), slice(0, 3)
     example = {
-        "features": torch.zeros(1, padded, config.channels),
+        "features": torch.zeros(1, count + 1, config.channels),
         "detail": torch.zeros(1, config.detail, size[0] // 4, size[1] // 4),
         "indices": torch.from_numpy(cell_indices(size, config)[cells])[None],
-        "windows": torch.from_numpy(cell_windows(size, config)[cells])[None],
+        "grid": torch.from_numpy(mask_grid(cell_windows(size, config)[cells], size, config))[None],
     }
     _save(_convert(_Decode(network), example), path)
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from deepmask.config import DeepMaskConfig
@@ -27,8 +28,6 @@ class Level(NamedTuple):
     """Pixels a cell; cell (i, j) is centred at ((j + 1/2) stride, (i + 1/2) stride)."""
     first: int
     """Index of its first cell among all levels' cells."""
-    first_padded: int
-    """The same in the array whose levels carry a border of `window // 2` cells."""
 
 
 def pyramid(size: tuple[int, int], config: DeepMaskConfig) -> list[Level]:
@@ -42,14 +41,12 @@ def pyramid(size: tuple[int, int], config: DeepMaskConfig) -> list[Level]:
         raise ValueError(
             f"the network takes sides that are multiples of {SIZE_STEP} px, got {height} x {width}"
         )
-    border = 2 * (config.window // 2)
     levels: list[Level] = []
-    first = first_padded = 0
+    first = 0
     for k in range(config.levels):
         rows, cols = _cells(height, k), _cells(width, k)
-        levels.append(Level(rows, cols, 8 * 2 ** (k / 2), first, first_padded))
+        levels.append(Level(rows, cols, 8 * 2 ** (k / 2), first))
         first += rows * cols
-        first_padded += (rows + border) * (cols + border)
     return levels
 
 
@@ -67,15 +64,41 @@ def cell_windows(size: tuple[int, int], config: DeepMaskConfig) -> NDArray[np.fl
 
 @lru_cache(maxsize=8)
 def cell_indices(size: tuple[int, int], config: DeepMaskConfig) -> NDArray[np.int64]:
-    """Each cell's window as indices into `Dense.features`: `(N, window ** 2)`."""
-    steps = np.arange(config.window)
+    """Each cell's window as rows of `Dense.features`: `(N, window ** 2)`.
+
+    What lies outside the picture is row N, which holds zeros.
+    """
+    reach = config.window // 2
+    levels = pyramid(size, config)
+    outside = levels[-1].first + levels[-1].rows * levels[-1].cols
     indices = []
-    for level in pyramid(size, config):
-        pitch = level.cols + config.window - 1
-        row, col = np.mgrid[: level.rows, : level.cols].reshape(2, -1, 1)
-        window = (steps[:, None] * pitch + steps).reshape(1, -1)
-        indices.append(level.first_padded + row * pitch + col + window)
+    for level in levels:
+        cells = level.first + np.arange(level.rows * level.cols).reshape(level.rows, level.cols)
+        bordered = np.pad(cells, reach, constant_values=outside)
+        windows = sliding_window_view(bordered, (config.window, config.window))
+        indices.append(windows.reshape(-1, config.window**2))
     return np.concatenate(indices)
+
+
+def mask_grid(
+    windows: NDArray[np.float32], size: tuple[int, int], config: DeepMaskConfig
+) -> NDArray[np.float32]:
+    """Where the pixels of masks lie in the picture, as torch's `grid_sample` counts.
+
+    Args:
+        windows: `(K, 4)` of `cell_windows`.
+        size: (H, W) of the input.
+        config: of the network.
+
+    Returns:
+        `(K, 56, 56, 2)` x, y of the pixels' centres; the picture reaches from -1 to 1.
+    """
+    steps = (np.arange(config.mask, dtype=np.float32) + 0.5) / config.mask
+    corner, sides = windows[:, :2, None], windows[:, 2:, None] - windows[:, :2, None]
+    x, y = ((corner + sides * steps) * (2 / np.float32(size[::-1])[:, None]) - 1).swapaxes(0, 1)
+    grid = np.empty((len(windows), config.mask, config.mask, 2), np.float32)
+    grid[..., 0], grid[..., 1] = x[:, None, :], y[:, :, None]
+    return grid
 
 
 def input_size(size: tuple[int, int], size_px: int) -> tuple[int, int]:

@@ -43,12 +43,12 @@ DETAIL_STRIDE = 4
 
 
 class Dense(NamedTuple):
-    """What the network says of a whole picture. N cells over all levels, M with borders."""
+    """What the network says of a whole picture, of N cells over all levels."""
 
     scores: list[Tensor]
     """Objectness logits `(B, 1, h, w)` of each level, finest first."""
     features: Tensor
-    """`(B, M, C)`: each level's cells with a zero border of half a window."""
+    """`(B, N + 1, C)`: the cells of all levels, and a row of zeros for what is outside."""
     detail: Tensor
     """`(B, D, H/4, W/4)`"""
 
@@ -300,25 +300,28 @@ class DeepMask(nn.Module):
             self.detail_top(maps[0]), scale_factor=2.0, mode="bilinear", align_corners=False
         )
         detail = self.detail(self.detail_lateral(c2) + top)
-        border = self.config.window // 2
-        padded = [
-            F.pad(x, (border, border, border, border)).flatten(2).transpose(1, 2) for x in maps
-        ]
-        return Dense(self.score_tower(maps), torch.cat(padded, 1), detail)
+        cells = [x.permute(0, 2, 3, 1).flatten(1, 2) for x in maps]
+        outside = cells[0].new_zeros(images.shape[0], 1, self.config.channels)
+        return Dense(self.score_tower(maps), torch.cat([*cells, outside], 1), detail)
 
     def decode(self, features: Tensor, detail: Tensor, indices: Tensor, windows: Tensor) -> Decoded:
         """The masks of K cells of each picture that `dense` has seen.
 
         Args:
-            features: `(B, M, C)` of `Dense`.
+            features: `(B, N + 1, C)` of `Dense`.
             detail: `(B, D, H/4, W/4)` of `Dense`.
             indices: `(B, K, 81)` int64, the cells' rows of `geometry.cell_indices`.
             windows: `(B, K, 4)` px, the cells' rows of `geometry.cell_windows`.
         """
+        return self.decode_at(features, detail, indices, _grid(windows, detail, self.config.mask))
+
+    def decode_at(self, features: Tensor, detail: Tensor, indices: Tensor, grid: Tensor) -> Decoded:
+        """`decode`, given where the pixels of the masks lie: `geometry.mask_grid` `(B, K, ...)`."""
         batch, count = indices.shape[:2]
-        index = indices.flatten(1).unsqueeze(2).expand(-1, -1, self.config.channels)
-        cells = torch.gather(features, 1, index).view(batch * count, -1)
-        sampled = _sample(detail, windows, self.config.mask)
+        first = torch.arange(batch, device=indices.device) * features.shape[1]
+        rows = (indices + first.view(-1, 1, 1)).flatten()
+        cells = features.flatten(0, 1).index_select(0, rows).view(batch * count, -1)
+        sampled = _sample(detail, grid)
         masks, quality = self.mask_head(cells, sampled)
         side = self.config.mask
         return Decoded(
@@ -375,21 +378,27 @@ def dense_dtype(network: nn.Module) -> torch.dtype:
     return next(network.parameters()).dtype
 
 
-def _sample(detail: Tensor, windows: Tensor, side: int) -> Tensor:
-    """Bilinear samples of `detail` `(B, D, h, w)` on a grid over each of `windows` `(B, K, 4)` px.
-
-    Returns:
-        `(B * K, D, side, side)`; zero outside the picture.
-    """
-    batch, count = windows.shape[:2]
+def _grid(windows: Tensor, detail: Tensor, side: int) -> Tensor:
+    """`geometry.mask_grid` of `windows` `(B, K, 4)` px: `(B, K, side, side, 2)`."""
     height, width = detail.shape[2] * DETAIL_STRIDE, detail.shape[3] * DETAIL_STRIDE
     steps = (torch.arange(side, device=windows.device) + 0.5) / side
     x1, y1, x2, y2 = windows.unsqueeze(3).unbind(2)
     x = ((x1 + (x2 - x1) * steps) * (2 / width) - 1).unsqueeze(2).expand(-1, -1, side, -1)
     y = ((y1 + (y2 - y1) * steps) * (2 / height) - 1).unsqueeze(3).expand(-1, -1, -1, side)
+    return torch.stack([x, y], -1)
+
+
+def _sample(detail: Tensor, grid: Tensor) -> Tensor:
+    """Bilinear samples of `detail` `(B, D, h, w)` at the places of `_grid`.
+
+    Returns:
+        `(B * K, D, side, side)`; zero outside the picture.
+    """
+    batch, count, side = grid.shape[:3]
     # In float32 also where the network is not: half precision would move places by pixels.
-    grid = torch.stack([x, y], -1).reshape(batch, -1, side, 2)
-    sampled = F.grid_sample(detail.float(), grid, mode="bilinear", align_corners=False)
+    sampled = F.grid_sample(
+        detail.float(), grid.flatten(1, 2), mode="bilinear", align_corners=False
+    )
     sampled = sampled.to(detail.dtype)
     return sampled.view(batch, -1, count, side, side).transpose(1, 2).flatten(0, 1)
 

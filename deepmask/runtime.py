@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepmask.config import DeepMaskConfig
-from deepmask.geometry import cell_indices, cell_windows
+from deepmask.geometry import cell_indices, cell_windows, mask_grid
 from deepmask.proposals import LEAST, Windows, choose_cells
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Counts up when the converted graphs change, so that old caches are left alone."""
 
 
@@ -174,8 +174,7 @@ class OpenVinoRuntime:
         self.description = f"OpenVINO {self.precision} on {self.concurrency} CPU cores"
         self.cache = _cache_folder(weights)
         self.config = self._load_config()
-        # In bfloat16 the decoder would sample the detail pixels away from where it should.
-        self._decoder = self._open("decode", "f32")
+        self._decoder = self._open("decode", self.precision)
         self._dense: dict[tuple[int, int], Any] = {}
         self._lock = threading.RLock()
         self._local = threading.local()
@@ -206,7 +205,8 @@ class OpenVinoRuntime:
             "features": dense.get_output_tensor(1),
             "detail": dense.get_output_tensor(2),
             "indices": cell_indices(size, self.config)[cells][None],
-            "windows": windows[None],
+            # An input, because in bfloat16 the graph would compute places that are pixels off.
+            "grid": mask_grid(windows, size, self.config)[None],
         }
         result = decode.infer(inputs, share_inputs=True)
         masks, quality, appearance = (result[i][0] for i in range(3))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from deepmask.config import DeepMaskConfig
-from deepmask.geometry import cell_indices, cell_windows, input_size, pyramid
+from deepmask.geometry import cell_indices, cell_windows, input_size, mask_grid, pyramid
 from deepmask.network import DeepMask, Peaks
 
 CONFIG = DeepMaskConfig(channels=16, embedding=24)
@@ -39,16 +39,26 @@ def test_gathered_windows_equal_the_dense_convolution(network, dense):
     head, side = network.mask_head, CONFIG.window
     weight = head.encode.weight.view(CONFIG.embedding, side, side, CONFIG.channels)
     for level in pyramid(SIZE, CONFIG):
-        rows, cols = level.rows + side - 1, level.cols + side - 1
-        padded = dense.features[:, level.first_padded : level.first_padded + rows * cols]
-        grid = padded.transpose(1, 2).reshape(2, CONFIG.channels, rows, cols)
-        everywhere = F.conv2d(grid, weight.permute(0, 3, 1, 2), head.encode.bias)
         cells = level.first + torch.arange(level.rows * level.cols)
+        features = dense.features[:, cells].transpose(1, 2)
+        grid = features.reshape(2, CONFIG.channels, level.rows, level.cols)
+        weights = weight.permute(0, 3, 1, 2)
+        everywhere = F.conv2d(grid, weights, head.encode.bias, padding=side // 2)
         index = torch.from_numpy(cell_indices(SIZE, CONFIG))[cells]
         gathered = head.encode(dense.features[:, index].flatten(2))
         torch.testing.assert_close(
             gathered.transpose(1, 2), everywhere.flatten(2), atol=1e-4, rtol=1e-4
         )
+
+
+def test_the_places_of_mask_pixels_are_those_that_the_network_computes(network, dense):
+    windows = cell_windows(SIZE, CONFIG)[::50]
+    index = torch.from_numpy(cell_indices(SIZE, CONFIG)[::50]).expand(2, -1, -1)
+    grid = torch.from_numpy(mask_grid(windows, SIZE, CONFIG)).expand(2, -1, -1, -1, -1)
+    given = network.decode_at(dense.features, dense.detail, index, grid)
+    boxes = torch.from_numpy(windows).expand(2, -1, -1)
+    wanted = network.decode(dense.features, dense.detail, index, boxes)
+    torch.testing.assert_close(given.masks, wanted.masks, atol=1e-4, rtol=1e-4)
 
 
 def test_decoding_some_cells_equals_decoding_all(network, dense):
