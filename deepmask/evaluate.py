@@ -3,17 +3,18 @@
 Average recall over IoU .50:.05:.95 with the best 10, 100 and 1000 proposals of each image
 (Hosang et al. 2015; COCOeval with useCats=0), for masks and boxes, and by size of the object.
 With `--deployed` it runs what `pipeline.run` runs by default, threshold included: what the tracker
-is given.
+is given. `--reliability` shows whether the scores mean what they say.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import io
 import json
+import statistics
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,24 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+import configs
+from deepmask import reliability
 from deepmask.checkpoint import CheckpointError
 from deepmask.deploy import DeployConfig, find_proposals, open_runtime
-from deepmask.proposals import ProposalConfig, Proposals
+from deepmask.proposals import Proposals
 from deepmask.training.coco import Photograph, load_photographs
 
 COUNTS = (10, 100, 1000)
-EVALUATION = DeployConfig(
-    sizes_px=(384, 832),
-    decoded=1000,
-    proposals=ProposalConfig(min_score=0.0, max_count=1000, max_iou=0.8, max_inside=1.0),
+RANKED = (
+    "sizes_px=384, 832",
+    "decoded=1000",
+    "proposals.min_score=0",
+    "proposals.max_count=1000",
+    "proposals.max_iou=0.8",
+    "proposals.max_inside=1",
 )
 """For average recall: ranked proposals of two sizes, duplicates removed, no threshold."""
+EVALUATION = configs.load(DeployConfig, None, RANKED)
 
 Result = dict[str, Any]
 
@@ -54,6 +61,7 @@ def results_of(photograph: Photograph, proposals: Proposals) -> list[Result]:
                 "image_id": photograph.id,
                 "category_id": 1,
                 "score": round(float(proposals.scores[i]), 5),
+                "predicted_iou": round(float(proposals.quality[i]), 5),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "segmentation": {"size": list(size), "counts": rle["counts"].decode("ascii")},
             }
@@ -62,13 +70,24 @@ def results_of(photograph: Photograph, proposals: Proposals) -> list[Result]:
 
 
 def average_recall(
-    photographs: Sequence[Photograph], results: list[Result], kind: str
+    photographs: Sequence[Photograph],
+    results: list[Result],
+    kind: str,
+    *,
+    recall_only: bool = False,
 ) -> dict[str, float]:
-    """AR at 10, 100 and 1000, and at 100 by size, of `kind` "segm" or "bbox".
+    """AR at 10, 100 and 1000, at 100 by size, and the recall at IoU .5 alone with 1000.
 
-    Crowds, and images in which not every object is labelled, are left out.
+    Args:
+        photographs: the truth. Crowds are left out.
+        results: of the photographs, in COCO's form.
+        kind: "segm" or "bbox".
+        recall_only: count images in which not every object is labelled, too.
+
+    Returns:
+        Name -> recall; no entry for sizes of which there is no object.
     """
-    truth = _truth(photographs)
+    truth = _truth([p for p in photographs if p.exhaustive or recall_only])
     if not truth.dataset["annotations"]:
         return {}
     known = set(truth.getImgIds())
@@ -86,18 +105,17 @@ def average_recall(
         coco.evaluate()
         coco.accumulate()
     recall = coco.eval["recall"]  # (IoUs, 1, sizes, counts)
-    table = {f"AR@{k}": float(recall[:, 0, 0, i].mean()) for i, k in enumerate(COUNTS)}
+    table = {f"AR@{k}": recall[:, 0, 0, i] for i, k in enumerate(COUNTS)}
     for j, name in enumerate(("small", "medium", "large"), 1):
-        table[f"AR@100 {name}"] = float(recall[:, 0, j, 1].mean())
-    return table
+        table[f"AR@100 {name}"] = recall[:, 0, j, 1]
+    table["at IoU .5"] = recall[:1, 0, 0, 2]
+    return {name: float(values.mean()) for name, values in table.items() if values[0] >= 0}
 
 
 def _truth(photographs: Sequence[Photograph]) -> COCO:
     images: list[Result] = []
     annotations: list[Result] = []
     for photograph in photographs:
-        if not photograph.exhaustive:
-            continue
         images.append({"id": photograph.id, "height": photograph.height, "width": photograph.width})
         for annotation in photograph.annotations:
             area = annotation.get("orig_area", annotation["area"])
@@ -116,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         return _evaluate(options)
-    except (CheckpointError, FileNotFoundError, ValueError) as error:
+    except (CheckpointError, FileNotFoundError, ModuleNotFoundError, ValueError) as error:
         print(f"deepmask.evaluate: {error}", file=sys.stderr)
         return 2
 
@@ -124,26 +142,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     photographs = load_photographs(Path(options.annotations), [Path(p) for p in options.images])
     photographs = photographs[: options.limit]
-    config = DeployConfig() if options.deployed else EVALUATION
-    config = dataclasses.replace(config, device=options.device)
-    if options.weights:
-        config = dataclasses.replace(config, weights=options.weights)
-    if options.sizes_px:
-        config = dataclasses.replace(config, sizes_px=tuple(options.sizes_px))
+    base = () if options.deployed else RANKED
+    config = configs.load(DeployConfig, None, [*base, *options.set])
     runtime = open_runtime(config)
     print(f"{runtime.description}; {config}", file=sys.stderr)
     results: list[Result] = []
+    spent_s = []
     for i, photograph in enumerate(photographs, 1):
-        found = find_proposals(runtime, photograph.image(), config)
+        image, began = photograph.image(), time.process_time()
+        found = find_proposals(runtime, image, config)
+        spent_s.append(time.process_time() - began)
         results += results_of(photograph, found)
         if sys.stderr.isatty():
             print(f"\r{i}/{len(photographs)}", end="", file=sys.stderr)
     if options.results:
         Path(options.results).write_text(json.dumps(results))
-    print(f"images {len(photographs)}, results an image {len(results) / len(photographs):.2f}")
+    mean, middle_s = len(results) / len(photographs), statistics.median(spent_s)
+    print(f"images {len(photographs)}, results an image {mean:.2f}, CPU {1e3 * middle_s:.0f} ms")
     for kind, name in (("segm", "mask"), ("bbox", "box")):
-        table = average_recall(photographs, results, kind)
+        table = average_recall(photographs, results, kind, recall_only=options.recall_only)
         print(name.ljust(5) + "  ".join(f"{key} {value:.3f}" for key, value in table.items()))
+    if options.reliability:
+        measured = reliability.measure(photographs, results)
+        print(reliability.table(measured))
+        reliability.plot(measured, Path(options.reliability))
     return 0
 
 
@@ -153,11 +175,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", required=True, nargs="+", help="folder or tar of the pictures")
     parser.add_argument("--results", help="write COCO results here")
     parser.add_argument("--deployed", action="store_true", help="exactly what pipeline.run runs")
-    parser.add_argument("--weights", help="name of shipped weights, or a .safetensors file")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
-        "--sizes-px", type=int, nargs="+", help="input sizes, merged (default: 384 832)"
+        "--recall-only",
+        action="store_true",
+        help="count images in which not everything is labelled, too",
     )
+    parser.add_argument("--reliability", metavar="FILE.png", help="plot predicted against real IoU")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the network as deployed, such as sizes_px=384",
+    )
+    for name, what in (
+        ("weights", "name of shipped weights, or a .safetensors file"),
+        ("device", "auto, cpu, cuda or cuda:N"),
+    ):
+        form = (name + "={}").format
+        parser.add_argument(f"--{name}", dest="set", action="append", type=form, help=what)
     parser.add_argument("--limit", type=int, help="only the first so many images")
     return parser
 

@@ -1,12 +1,17 @@
 """The evaluation command on a small set: figures, files, mistakes."""
 
+import dataclasses
 import json
+import types
 
+import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from deepmask.evaluate import average_recall, main, results_of
+from deepmask import reliability
+from deepmask.deploy import DeployConfig
+from deepmask.evaluate import EVALUATION, average_recall, main, results_of
 from deepmask.proposals import Proposals
 from deepmask.training.coco import Photograph
 
@@ -87,3 +92,71 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     )
     assert main(["--annotations", str(annotations), "--images", str(tmp_path)]) == 2
     assert "a.jpg" in capsys.readouterr().err
+
+
+def test_objects_of_incomplete_images_count_where_only_recall_is_asked():
+    incomplete = photograph(annotation(0, 0, 20, 20), exhaustive=False)
+    found = results_of(incomplete, proposals((0, 0, 20, 16)))  # IoU .8
+    recall = average_recall([incomplete], found, "segm", recall_only=True)
+    assert recall["AR@10"] == pytest.approx(0.7)
+    assert recall["at IoU .5"] == 1
+    assert "AR@100 large" not in recall
+
+
+def test_reliability_compares_what_was_predicted_with_the_best_object():
+    truth = photograph(annotation(0, 0, 20, 20), annotation(30, 0, 60, 40, iscrowd=1))
+    boxes = [(0, 0, 20, 10), (20, 20, 30, 30), (35, 5, 45, 15)]  # IoU .5, 0, and in the crowd
+    found = results_of(truth, proposals(*boxes))
+    assert reliability.real_ious(truth, found) == [0.5, 0, None]
+    measured = reliability.measure([truth], found)
+    assert measured["predicted IoU"].counts.sum() == 2
+    assert measured["predicted IoU"].error == pytest.approx((0.3 + 0.6) / 2)
+    assert measured["score"].error == pytest.approx((0.4 + 0.7) / 2)
+    assert measured["score"].hits[9] == 1
+    assert "expected calibration error 0.550" in reliability.table(measured)
+
+
+def test_reliability_counts_only_where_all_is_labelled():
+    incomplete = photograph(annotation(0, 0, 20, 20), exhaustive=False)
+    found = results_of(incomplete, proposals((0, 0, 20, 20)))
+    assert reliability.measure([incomplete], found)["score"].counts.sum() == 0
+
+
+def test_command_prints_the_figures_and_draws_the_reliability(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib", reason="needs the extra 'train'")
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": SIZE[0], "width": SIZE[1]}],
+        "annotations": [annotation(0, 0, 20, 20)],
+    }
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    pixels = cv2.imencode(".png", np.zeros((*SIZE, 3), np.uint8))[1]
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(pixels.tobytes())
+    runtime = types.SimpleNamespace(description="scripted")
+    seen = []
+
+    def find(runtime, image, config):
+        seen.append(config)
+        return proposals((0, 0, 20, 20), (30, 0, 50, 20))
+
+    monkeypatch.setattr("deepmask.evaluate.find_proposals", find)
+    monkeypatch.setattr("deepmask.evaluate.open_runtime", lambda config: runtime)
+    arguments = ["--annotations", str(tmp_path / "set.json"), "--images", f"{tmp_path}/pictures"]
+    arguments += ["--results", str(tmp_path / "results.json")]
+    arguments += ["--reliability", str(tmp_path / "plots" / "reliability.png")]
+    assert main([*arguments, "--set", "proposals.max_iou=0.7", "--weights", "mine"]) == 0
+    printed = capsys.readouterr().out
+    assert "images 1, results an image 2.00" in printed
+    assert "mask AR@10 1.000" in printed
+    assert seen == [
+        dataclasses.replace(
+            EVALUATION,
+            weights="mine",
+            proposals=dataclasses.replace(EVALUATION.proposals, max_iou=0.7),
+        )
+    ]
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert rows[0]["predicted_iou"] == pytest.approx(0.8)
+    assert cv2.imread(str(tmp_path / "plots" / "reliability.png")) is not None
+    assert main([*arguments, "--deployed"]) == 0
+    assert seen[-1] == DeployConfig()
