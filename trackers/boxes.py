@@ -6,6 +6,8 @@ over x, so its cost grows with the number of neighbours, not with N x M.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,7 +57,7 @@ def grown(boxes: Floats, share: float) -> Floats:
     return np.concatenate((boxes[:, :2] - margin, boxes[:, 2:] + margin), axis=1)
 
 
-def overlaps(a: Floats, b: Floats) -> tuple[Indices, Indices, Floats, Floats]:
+def overlaps(a: Floats, b: Floats) -> tuple[Indices, Indices, Floats]:
     """Which boxes of `a` and `b` overlap, and by how much.
 
     Args:
@@ -63,31 +65,31 @@ def overlaps(a: Floats, b: Floats) -> tuple[Indices, Indices, Floats, Floats]:
         b: `(M, 4)` boxes.
 
     Returns:
-        `(K,)` rows of `a`, `(K,)` rows of `b`, and `(K,)` widths and heights of the
+        `(K,)` rows of `a`, `(K,)` rows of `b`, and `(2, K)` widths and heights of the
         intersections, for the K pairs that have one, ordered by the row of `a`.
     """
-    if len(a) * len(b) <= DENSE_PAIRS:
-        ax1, ay1, ax2, ay2 = a.T[:, :, None]
-        bx1, by1, bx2, by2 = b.T
-        widths = np.minimum(ax2, bx2)
-        widths -= np.maximum(ax1, bx1)
-        heights = np.minimum(ay2, by2)
-        heights -= np.maximum(ay1, by1)
-        i, j = (np.minimum(widths, heights) > 0.0).nonzero()
-        return i, j, widths[i, j], heights[i, j]
-    i, j = _meet(a, b)
-    first, second = a.take(i, 0), b.take(j, 0)
-    sides = np.minimum(first[:, 2:], second[:, 2:])
-    sides -= np.maximum(first[:, :2], second[:, :2])
-    return i, j, sides[:, 0], sides[:, 1]
+    few = len(a) * len(b) <= DENSE_PAIRS
+    i, j = _all_pairs(len(a), len(b)) if few else _near_pairs(a, b)
+    first, second = a.T.take(i, 1), b.T.take(j, 1)
+    sides = np.minimum(first[2:], second[2:])
+    sides -= np.maximum(first[:2], second[:2])
+    meet = (np.minimum(sides[0], sides[1]) > 0.0).nonzero()[0]
+    return i.take(meet), j.take(meet), sides.take(meet, 1)
 
 
-def _meet(a: Floats, b: Floats) -> tuple[Indices, Indices]:
-    """Pairs that overlap, by a sweep from left to right.
+@functools.lru_cache(maxsize=64)
+def _all_pairs(n: int, m: int) -> tuple[Indices, Indices]:
+    """Rows of `n` and of `m` boxes, each with each. Remembered, for counts come again."""
+    i, j = np.indices((n, m)).reshape(2, -1)
+    return i, j
+
+
+def _near_pairs(a: Floats, b: Floats) -> tuple[Indices, Indices]:
+    """Candidates, among them all pairs that overlap, by a sweep from left to right.
 
     With `b` sorted by x1, the boxes that start before `a` ends are a prefix, and those before
     the first whose running maximum of x2 passes the start of `a` end too early. What is left is
-    few pairs, of which those apart in y, or in x after all, are dropped.
+    few pairs, of which those apart in y are dropped.
     """
     ax1, ay1, ax2, ay2 = a.T.copy()
     order = b[:, 0].argsort(kind="stable")
@@ -99,7 +101,6 @@ def _meet(a: Floats, b: Floats) -> tuple[Indices, Indices]:
     j = np.arange(len(i)) + (first + counts - counts.cumsum()).repeat(counts)
     meet = ay1.take(i) < by2.take(j)
     meet &= by1.take(j) < ay2.take(i)
-    meet &= ax1.take(i) < bx2.take(j)
     keep = meet.nonzero()[0]
     return i.take(keep), order.take(j.take(keep))
 
@@ -110,8 +111,8 @@ def iou(a: Floats, b: Floats) -> Floats:
     >>> iou(np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([[1.0, 0.0, 3.0, 2.0]])).round(3).tolist()
     [[0.333]]
     """
-    i, j, widths, heights = overlaps(a, b)
-    shared = widths * heights
+    i, j, sides = overlaps(a, b)
+    shared = sides[0] * sides[1]
     out = np.zeros((len(a), len(b)))
     out[i, j] = shared / (areas(a)[i] + areas(b)[j] - shared)
     return out

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackers.boxes import TO_CENTRES, TO_CORNERS
-from trackers.tracklets import HITS, INNOVATION, SAMPLED_S
+from trackers.tracklets import BOX, CENTRE, HITS, INNOVATION, SAMPLED_S
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +37,17 @@ LEARN_PAIRS, SAMPLE_EVERY = 300, 64
 LARGEST = 0.3
 """Innovations are cut to this share of the object's size: a wrong match is no jitter."""
 
+KINDS: Floats = np.array([[1.0, 1, 0, 0], [0, 0, 1, 1]])
+"""Which of cx, cy, w, h belong to the centre, and which to the size."""
+
+# What a row of the table is multiplied by: its measured box, and how that changes with g.
+AS_MEASURED: Floats = np.zeros((BOX.stop, 4))
+AS_MEASURED[BOX] = np.eye(4)
+CHANGE: Floats = np.zeros((2, *AS_MEASURED.shape))
+CHANGE[:, CENTRE] = KINDS[:, :, None] * TO_CORNERS
+CHANGE[:, BOX] = -TO_CENTRES @ CHANGE[:, CENTRE]
+CHANGE = CHANGE.reshape(2, -1)
+
 
 class Jitter:
     """Correlation of successive innovations, of centres and of sizes, pooled over all objects."""
@@ -45,7 +56,7 @@ class Jitter:
         self._squares = np.full(2, TRUST_PAIRS * 0.03**2)
         self._products = self._squares.copy()
         self._pairs = 0
-        self._from_measured, self._from_filtered = np.eye(4), np.zeros((4, 4))
+        self._to_steady = AS_MEASURED
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything, as arrays for `restore`."""
@@ -61,14 +72,9 @@ class Jitter:
         """Whether to look at a frame: at each until enough is known, then at some, in twos."""
         return self._pairs < LEARN_PAIRS or frame % SAMPLE_EVERY < 2
 
-    def steadied(self, boxes: Floats, centres: Floats) -> Floats:
-        """`(N, 4)` best estimates as x1, y1, x2, y2.
-
-        Args:
-            boxes: `(N, 4)` x1, y1, x2, y2 as measured.
-            centres: `(N, 4)` cx, cy, w, h as filtered.
-        """
-        return boxes @ self._from_measured + centres @ self._from_filtered
+    def steadied(self, rows: Floats) -> Floats:
+        """`(N, 4)` best estimates as x1, y1, x2, y2, from `(N, COLUMNS)` corrected rows."""
+        return rows[:, : BOX.stop] @ self._to_steady
 
     def observe(
         self, rows: Floats, centres: Floats, noise: Floats, now_s: float, before_s: float
@@ -78,33 +84,29 @@ class Jitter:
         Args:
             rows: `(K, COLUMNS)` predicted rows; what is needed in the next frame is noted there.
             centres: `(K, 4)` what was measured: cx, cy, w, h.
-            noise: `(2,)` variance of measured centres and sizes in units of size^2.
+            noise: `(2, 1)` variance of measured centres and sizes in units of size^2.
             now_s: Time of this frame.
             before_s: Time of the frame before.
         """
         size = np.sqrt(rows[:, 2] * rows[:, 3])
         innovation = (centres - rows[:, :4]) / size[:, None]
-        np.clip(innovation, -LARGEST, LARGEST, out=innovation)
+        innovation.clip(-LARGEST, LARGEST, out=innovation)
         both = ((rows[:, SAMPLED_S] == before_s) & (rows[:, HITS] >= 3.0)).nonzero()[0]
         if len(both):
-            last = rows[both, INNOVATION]
-            fade = 0.5 ** (len(both) / MEMORY_PAIRS)
+            known, count = rows.take(both, 0), len(both)
+            last, now = known[:, INNOVATION], innovation.take(both, 0)
+            fade = 0.5 ** (count / MEMORY_PAIRS)
             self._squares = fade * self._squares + _by_kind(last * last)
-            self._products = fade * self._products + _by_kind(last * innovation[both])
-            slack = (noise / (rows[both, 8:10] + noise)).mean(0)  # 1 - K
-            self._pairs += len(both)
-            self._set_share(1.0 - self._products / self._squares / slack)
+            self._products = fade * self._products + _by_kind(last * now)
+            slack = (noise / (known.T[8:10] + noise)).sum(1) / count  # 1 - K
+            self._pairs += count
+            g = (1.0 - self._products / self._squares / slack).clip(0.0, 1.0)
+            self._to_steady = AS_MEASURED + (g @ CHANGE).reshape(AS_MEASURED.shape)
         rows[:, INNOVATION] = innovation
         rows[:, SAMPLED_S] = now_s
-
-    def _set_share(self, share: Floats) -> None:
-        """Build the matrices of `steadied` for g of centres and of sizes, `(2,)`."""
-        g = share.clip(0.0, 1.0).repeat(2)
-        self._from_filtered = g[:, None] * TO_CORNERS
-        self._from_measured = TO_CENTRES @ ((1.0 - g)[:, None] * TO_CORNERS)
 
 
 def _by_kind(values: Floats) -> Floats:
     """`(2,)` sums over centres and over sizes of `(K, 4)`, for each pair of coordinates."""
-    total: Floats = 0.5 * values.sum(0).reshape(2, 2).sum(1)
+    total: Floats = (values @ (0.5 * KINDS.T)).sum(0)
     return total

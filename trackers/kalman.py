@@ -72,8 +72,8 @@ class KalmanModel:
 
     def __init__(self, config: MotionConfig) -> None:
         self.config = config
-        self.noise = np.array([config.centre_noise**2, config.size_noise**2])
-        """`(2,)` variance of a measured centre and of a measured side: R in units of size^2."""
+        self.noise = np.array([[config.centre_noise**2], [config.size_noise**2]])
+        """`(2, 1)` variance of a measured centre and of a measured side: R in units of size^2."""
 
     def start(self, measured: Floats) -> Floats:
         """`(N, 14)` filters of objects first seen, at rest.
@@ -83,7 +83,7 @@ class KalmanModel:
         """
         filters = np.zeros((len(measured), 14))
         filters[:, :4] = measured
-        filters[:, 8:10] = self.noise
+        filters[:, 8:10] = self.noise.T
         filters[:, 12:] = self.config.first_speed**2
         return filters
 
@@ -92,25 +92,25 @@ class KalmanModel:
         transition, noise = _step(self.config, dt_s)
         ahead = filters @ transition
         ahead += noise
-        np.maximum(ahead[:, 2:4], MIN_SIDE_PX, out=ahead[:, 2:4])
-        filters[:] = ahead
+        np.maximum(ahead, LEAST, out=filters)
 
     def correct(self, filters: Floats, measured: Floats) -> None:
         """Correct `(N, 14)` filters in place by a measurement of each object.
 
         Args:
-            filters: Rows of one array; a view that numpy can split without a copy.
+            filters: Rows of a table.
             measured: `(N, 4)` cx, cy, w, h in pixels.
         """
         n = len(filters)
-        x = filters[:, :8].reshape(n, 2, 2, 2)  # position and velocity of centre and of size
-        P = filters[:, 8:].reshape(n, 3, 2)  # (pp, pv, vv) of centre and of size
-        K = P[:, :2] / (P[:, 0] + self.noise)[:, None]  # P H^T S^-1, S = H P H^T + R
-        y = measured.reshape(n, 2, 2) - x[:, 0]
-        x += K[..., None] * y[:, None]
-        # P' = P - K H P, entry by entry: Pvv - Kv Ppv, (1 - Kp) Ppp, (1 - Kp) Ppv
-        P[:, 2] -= K[:, 1] * P[:, 1]
-        P[:, :2] *= 1.0 - K[:, :1]
+        columns = filters.T.copy()  # each contiguous: arithmetic is several times faster
+        x = columns[:8].reshape(2, 2, 2, n)  # position and velocity of centre and of size
+        P = columns[8:].reshape(3, 2, n)  # pp, pv, vv of centre and of size
+        K = P[:2] / (P[0] + self.noise)  # P H^T S^-1, S = H P H^T + R
+        y = measured.T.reshape(2, 2, n) - x[0]
+        x += K[:, :, None] * y
+        # P' = P - K H P, entry by entry: Ppp - Kp Ppp, Ppv - Kp Ppv, Pvv - Kv Ppv
+        P -= K.take((0, 0, 1), 0) * P.take((0, 1, 1), 0)
+        filters[:] = columns.T
 
 
 @functools.lru_cache(maxsize=64)
@@ -144,6 +144,8 @@ def _reach(dt_s: float, decay_s: float) -> tuple[float, float]:
 
 MIN_SIDE_PX = 1.0
 """A predicted box never becomes thinner than this."""
+LEAST: Floats = np.array([-math.inf] * 2 + [MIN_SIDE_PX] * 2 + [-math.inf] * 10)
+"""The same for a whole filter."""
 
 
 def filterpy_filter(config: MotionConfig, measured: Floats, dt_s: float) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Masks:
     """N binary masks of one picture, each a crop and the place of the crop.
 
@@ -63,6 +64,21 @@ class Masks:
             crops.append(mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1].astype(bool))
         return cls((masks.shape[1], masks.shape[2]), offsets, tuple(crops))
 
+    @classmethod
+    def placed(
+        cls, size: tuple[int, int], extents: NDArray[np.int32], crops: Sequence[NDArray[np.bool_]]
+    ) -> Masks:
+        """Masks whose `extents` are known already."""
+        masks = cls(size, extents[:, :2], tuple(crops))
+        vars(masks)["extents"] = extents
+        return masks
+
+    @functools.cached_property
+    def extents(self) -> NDArray[np.int32]:
+        """`(N, 4)` x1, y1, x2, y2 of the crops in the picture."""
+        shapes = np.array([crop.shape for crop in self.crops], np.int32).reshape(-1, 2)
+        return np.concatenate((self.offsets, self.offsets + shapes[:, ::-1]), axis=1)
+
     def take(self, indices: Sequence[int] | NDArray[np.intp]) -> Masks:
         """The masks at `indices`, in that order; crops are shared, not copied."""
         index = np.asarray(indices, np.intp)
@@ -98,51 +114,65 @@ class Masks:
     def moved(self, shifts: NDArray[np.int32]) -> Masks:
         """Each mask moved by `(N, 2)` x, y whole pixels; what leaves the picture is cut off."""
         height, width = self.size
-        offsets = self.offsets + shifts
+        extents = self.extents + shifts[:, [0, 1, 0, 1]]
         crops = list(self.crops)
-        for i, (x, y) in enumerate(offsets.tolist()):
-            h, w = crops[i].shape
-            if x < 0 or y < 0 or x + w > width or y + h > height:
-                x1, y1 = min(max(x, 0), width), min(max(y, 0), height)
-                crops[i] = crops[i][y1 - y : max(height - y, 0), x1 - x : max(width - x, 0)]
-                offsets[i] = x1, y1
-        return Masks(self.size, offsets, tuple(crops))
+        beyond = (extents[:, :2] < 0) | (extents[:, 2:] > (width, height))
+        for i in np.flatnonzero(beyond.any(1)).tolist():
+            x, y, _, _ = extents[i].tolist()
+            x1, y1 = min(max(x, 0), width), min(max(y, 0), height)
+            crops[i] = crops[i][y1 - y : max(height - y, 0), x1 - x : max(width - x, 0)]
+            extents[i] = x1, y1, x1 + crops[i].shape[1], y1 + crops[i].shape[0]
+        return Masks.placed(self.size, extents, crops)
 
     def intersections(
-        self, mine: NDArray[np.intp], other: Masks, theirs: NDArray[np.intp]
+        self,
+        mine: NDArray[np.intp],
+        other: Masks,
+        theirs: NDArray[np.intp],
+        least: NDArray[np.float64] | float = 1.0,
     ) -> NDArray[np.float64]:
         """`(K,)` pixels that mask `mine[k]` of this and mask `theirs[k]` of `other` share.
 
-        Exact, and only the pixels where the two crops overlap are looked at.
+        Exact, and only the pixels where the two crops overlap are looked at. Where these are
+        fewer than `least`, `(K,)` or a number from 1, the result is 0.
         """
         shared = np.zeros(len(mine))
-        a, b = self._extents().take(mine, 0), other._extents().take(theirs, 0)
-        start, end = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])
-        meet = np.flatnonzero((end > start).all(1))
-        # Where the common window begins and ends in each of the two crops.
-        at = a[:, :2], b[:, :2]
-        windows = np.concatenate([edge - corner for corner in at for edge in (start, end)], axis=1)
-        which = zip(meet.tolist(), mine[meet].tolist(), theirs[meet].tolist(), strict=True)
-        for (k, i, j), (ax1, ay1, ax2, ay2, bx1, by1, bx2, by2) in zip(
-            which, windows[meet].tolist(), strict=True
+        a, b = self.extents.take(mine, 0), other.extents.take(theirs, 0)
+        common, chosen = _common(a, b, least)
+        # The common window in each of the two crops.
+        here, there = (common - box.take(chosen, 0)[:, [0, 1, 0, 1]] for box in (a, b))
+        which = chosen.tolist(), mine.take(chosen).tolist(), theirs.take(chosen).tolist()
+        for k, i, j, (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) in zip(
+            *which, here.tolist(), there.tolist(), strict=True
         ):
             part = self.crops[i][ay1:ay2, ax1:ax2] & other.crops[j][by1:by2, bx1:bx2]
             shared[k] = np.count_nonzero(part)
         return shared
 
-    def inside(self, mine: NDArray[np.intp], windows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def inside(self, mine: NDArray[np.intp], windows: NDArray[np.int32]) -> NDArray[np.float64]:
         """`(K,)` pixels of mask `mine[k]` in the window `windows[k]`: x1, y1, x2, y2, `(K, 4)`."""
         shared = np.zeros(len(mine))
-        corners = np.maximum(windows - np.tile(self.offsets.take(mine, 0), 2), 0)
-        which = enumerate(zip(mine.tolist(), corners.tolist(), strict=True))
-        for k, (i, (x1, y1, x2, y2)) in which:
+        extents = self.extents.take(mine, 0)
+        common, chosen = _common(extents, windows, 1.0)
+        here = common - extents.take(chosen, 0)[:, [0, 1, 0, 1]]
+        which = chosen.tolist(), mine.take(chosen).tolist()
+        for k, i, (x1, y1, x2, y2) in zip(*which, here.tolist(), strict=True):
             shared[k] = np.count_nonzero(self.crops[i][y1:y2, x1:x2])
         return shared
 
-    def _extents(self) -> NDArray[np.int64]:
-        """`(N, 4)` x1, y1, x2, y2 of the crops in the picture."""
-        shapes = np.array([crop.shape for crop in self.crops], np.int64).reshape(-1, 2)
-        return np.concatenate((self.offsets, self.offsets + shapes[:, ::-1]), axis=1)
+
+def _common(
+    a: NDArray[np.int32], b: NDArray[np.int32], least: NDArray[np.float64] | float
+) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """Common windows `(C, 4)` of boxes `(K, 4)` where they hold `least` pixels, and where that is.
+
+    Returns:
+        Windows x1, y1, x2, y2, and `(C,)` which of the K they belong to.
+    """
+    start, end = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])
+    sides = np.maximum(end - start, 0)
+    chosen = (sides[:, 0] * sides[:, 1] >= least).nonzero()[0]
+    return np.concatenate((start, end), axis=1).take(chosen, 0), chosen
 
 
 # COCO writes a run as characters from "0" on, five bits each, lowest first; bit 5 says that more

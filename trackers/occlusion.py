@@ -48,7 +48,7 @@ def uncovered(
     out = measured.copy()
     sides = expected[:, 2:] - expected[:, :2]
     shrunk = measured[:, 2:] - measured[:, :2] < sides
-    hidden = ((expected - measured) * OUTWARDS > 0.0) & np.tile(shrunk, 2)
+    hidden = ((expected - measured) * OUTWARDS > 0.0) & shrunk[:, [0, 1, 0, 1]]
     if not hidden.any():
         return out
     hidden &= _covered(expected, measured, hidden, own, boxes, masks)
@@ -72,7 +72,7 @@ def _covered(
     """`(K, 4)` which of the edges `asked` for end at another's mask or at the picture's border."""
     height, width = masks.size
     out = np.concatenate((measured[:, :2] <= 0.0, measured[:, 2:] >= (width, height)), axis=1)
-    k, other, _, _ = boxlib.overlaps(expected, boxes)
+    k, other, _ = boxlib.overlaps(expected, boxes)
     strangers = (other != own.take(k)).nonzero()[0]
     k, other = k.take(strangers), other.take(strangers)
     pair, edge = (asked & ~out).take(k, 0).nonzero()
@@ -82,7 +82,7 @@ def _covered(
     strips[rows, (edge + 2) % 4] = strips[rows, edge]
     strips[rows, edge] = expected[k.take(pair), edge]
     strips[:, :2], strips[:, 2:] = np.floor(strips[:, :2]), np.ceil(strips[:, 2:])
-    pixels = masks.inside(other.take(pair), strips.astype(np.int64))
+    pixels = masks.inside(other.take(pair), strips.astype(np.int32))
     total = np.zeros(out.shape)
     np.add.at(total, (k.take(pair), edge), pixels / boxlib.areas(strips))
     return out | (total >= HIDDEN_SHARE)

@@ -70,19 +70,23 @@ def redundancy(
         started_s: Time of the stream's first frame.
     """
     out = np.zeros(len(rows), bool)
-    i, j, _, _ = boxlib.overlaps(rows[:, BOX], rows[:, BOX])
+    i, j, _ = boxlib.overlaps(rows[:, BOX], rows[:, BOX])
     area, born = rows[:, AREA], rows[:, BORN_S]
     # Each pair once, the smaller first.
     once = ((area[i] < area[j]) | ((area[i] == area[j]) & (i < j))).nonzero()[0]
     i, j = i.take(once), j.take(once)
-    shared = masks.intersections(i, masks, j)
+    mine, whole = area[i], np.maximum(area[j], 1.0)
+    part, copy = config.part_inside * np.maximum(mine, 1.0), config.copy_iou
+    least = np.minimum(part, association.shared_at(copy, mine, whole))
+    shared = masks.intersections(i, masks, j, np.maximum(np.floor(least), 1.0))
 
     followed = born[j] <= max(time_s - config.whole_age_s, started_s)
-    inside = shared >= config.part_inside * np.maximum(area[i], 1.0)
-    smaller = area[i] <= config.part_area * area[j]
-    out[i[inside & smaller & followed & _move_together(rows[i], rows[j], config)]] = True
+    fits = (shared >= part) & (mine <= config.part_area * area[j]) & followed
+    k = fits.nonzero()[0]
+    k = k[_move_together(rows[i[k]], rows[j[k]], config)]
+    out[i[k]] = True
 
-    alike = association.overlap_gain(shared, area[i], np.maximum(area[j], 1.0)) >= config.copy_iou
+    alike = association.overlap_gain(shared, mine, whole) >= copy
     i, j = i[alike], j[alike]
     score = rows[:, SCORE]
     i_is_copy = (born[i] > born[j]) | ((born[i] == born[j]) & (score[i] < score[j]))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ from trackers.tracklets import (
     REDUNDANT,
     SCORE,
     SEEN_S,
+    SIDES,
     VELOCITY,
     Tracklets,
 )
@@ -233,7 +234,8 @@ class SortTracker:
         self._bury()
         matches = self._associate(seen)
         self._correct(seen, matches)
-        self._give_birth(seen, matches)
+        if matches.left:
+            self._give_birth(seen, matches)
         if seen.masks is not None:
             self._judge(seen.masks)
         self._confirm()
@@ -259,15 +261,16 @@ class SortTracker:
         table, config = self._table, self.config
         matches = Matches(len(table), len(seen))
         expected = boxlib.to_corners(table.rows[:, CENTRE])
-        i, j, widths, heights = boxlib.overlaps(expected, seen.boxes)
+        i, j, sides = boxlib.overlaps(expected, seen.boxes)
         if len(i):
-            overlap, gain = self._gain(i, j, widths, heights, seen)
+            overlap, gain = self._gain(i, j, sides, seen)
             if self._is_plain(seen):
-                gain *= overlap > config.min_overlap
-                matches.add(*association.assign(i, j, gain, matches.shape))
+                k = (overlap > config.min_overlap).nonzero()[0]
+                pairs = i.take(k), j.take(k), gain.take(k)
+                matches.add(*association.assign(*pairs, matches.shape))
             else:
                 turn = PASSES[self._kinds().take(i), seen.kinds(config).take(j)]
-                gain *= overlap > self._min_overlap.take(turn)
+                turn *= overlap > self._min_overlap.take(turn)
                 # 1. Strong detections, with every confirmed object, seen a moment ago or lost.
                 # 2. Weak detections prolong what was seen in the last frame.
                 # 3. Tentative tracklets get the strong detections that are left.
@@ -276,9 +279,10 @@ class SortTracker:
                     pairs = i.take(k), j.take(k), gain.take(k)
                     matches.add(*association.assign(*pairs, matches.shape))
         # 4. Who did not move as expected may still be near the place where it was seen last.
-        self._recover(seen, matches)
+        if matches.left:
+            self._recover(seen, matches)
         # 5. Who fits nowhere may be somebody who was lost long ago, by appearance.
-        if seen.features is not None and table.features is not None:
+        if matches.left and seen.features is not None and table.features is not None:
             self._recognise(seen, matches)
         return matches
 
@@ -287,17 +291,20 @@ class SortTracker:
         strong = seen.lowest_score >= self.config.strong_score
         return strong and self._tentative == 0 and seen.features is None
 
-    def _gain(
-        self, i: Indices, j: Indices, widths: Floats, heights: Floats, seen: _Seen
-    ) -> tuple[Floats, Floats]:
-        """`(K,)` overlap of each pair and `(K,)` what matching it is worth."""
-        width, height = self._table.rows[:, 2], self._table.rows[:, 3]
-        shared, area = widths * heights, (width * height).take(i)
-        overlap = association.overlap_gain(shared, area, seen.areas.take(j))
-        tall = association.overlap_gain(heights, height.take(i), seen.centres[:, 3].take(j))
+    def _gain(self, i: Indices, j: Indices, sides: Floats, seen: _Seen) -> tuple[Floats, Floats]:
+        """`(K,)` overlap of each pair and `(K,)` what matching it is worth.
+
+        Args:
+            i: `(K,)` tracklet of each pair.
+            j: `(K,)` detection of each pair.
+            sides: `(2, K)` width and height of the intersection; used up.
+            seen: The detections.
+        """
+        shared, mine = _to_extents(sides), _to_extents(self._table.rows.T[SIDES].copy())
+        overlap, tall = association.overlap_gain(shared, mine.take(i, 1), seen.extents.take(j, 1))
         gain = overlap + self.config.height_weight * tall
         if seen.masks is not None and self.config.mask_weight:
-            blend = self._blend_masks(i, j, shared, overlap, seen)
+            blend = self._blend_masks(i, j, shared[0], overlap, seen)
             gain += blend - overlap
             overlap = np.maximum(overlap, blend)
         return overlap, gain
@@ -393,17 +400,17 @@ class SortTracker:
         if len(t) == 0:
             return
         d = matches.partner.take(t)
-        table, centres = self._table, seen.centres.take(d, 0)
-        rows = table.rows.take(t, 0)
+        table, sightings = self._table, seen.rows.take(d, 0)
+        rows, centres, measured = table.rows.take(t, 0), sightings[:, :4], sightings[:, 4:]
         if seen.masks is not None:
-            expected, measured = boxlib.to_corners(rows[:, CENTRE]), seen.boxes.take(d, 0)
-            shown = occlusion.uncovered(expected, measured, d, seen.boxes, seen.masks)
+            expected = boxlib.to_corners(rows[:, CENTRE])
+            shown = occlusion.uncovered(expected, measured[:, 2:], d, seen.boxes, seen.masks)
             centres = boxlib.to_centres(shown)
         if self._steady() and self._jitter.is_due(self._frame):
             noise, times = self._model.noise, (self._now_s, self._before_s)
             self._jitter.observe(rows, centres, noise, *times)
         self._model.correct(rows[:, FILTER], centres)
-        rows[:, MEASURED] = seen.measured.take(d, 0)
+        rows[:, MEASURED] = measured
         rows[:, HITS] += 1.0
         rows[:, EVIDENCE] += rows[:, SCORE]
         if seen.masks is not None:
@@ -423,7 +430,7 @@ class SortTracker:
         Who was seen in the frame before is alive whatever the step: a stream may pause.
         """
         table, config = self._table, self.config
-        longest_s = self._now_s - table.seen_s.min(initial=math.inf)
+        longest_s = self._now_s - np.minimum.reduce(table.seen_s, initial=math.inf)
         if self._tentative == 0 and longest_s <= config.lost_s:
             return
         memory_s = config.lost_s
@@ -448,7 +455,7 @@ class SortTracker:
             return
         rows = np.zeros((len(new), COLUMNS))
         rows[:, FILTER] = self._model.start(seen.centres.take(new, 0))
-        rows[:, MEASURED] = seen.measured.take(new, 0)
+        rows[:, MEASURED] = seen.rows.take(new, 0)[:, 4:]
         rows[:, EVIDENCE] = rows[:, SCORE]
         rows[:, BORN_S] = self._now_s
         rows[:, HITS] = 1.0
@@ -459,10 +466,10 @@ class SortTracker:
 
     def _doubled(self, seen: _Seen, new: Indices, held: Indices) -> NDArray[np.bool_]:
         """Which of the detections `new` lie on one of `held`, by masks if there are any."""
-        i, j, widths, heights = boxlib.overlaps(seen.boxes.take(new, 0), seen.boxes.take(held, 0))
+        i, j, sides = boxlib.overlaps(seen.boxes.take(new, 0), seen.boxes.take(held, 0))
         a, b = new.take(i), held.take(j)
         if seen.masks is None:
-            shared, areas = widths * heights, seen.areas
+            shared, areas = sides[0] * sides[1], seen.extents[0]
         else:
             shared, areas = seen.masks.intersections(a, seen.masks, b), seen.mask_areas
         overlap = association.overlap_gain(shared, areas.take(a), np.maximum(areas.take(b), 1.0))
@@ -518,10 +525,10 @@ class SortTracker:
         rows = table.rows.take(index, 0)
         coasting = rows[:, SEEN_S] < self._moved_s
         if self._steady():
-            rows[:, BOX] = self._jitter.steadied(rows[:, BOX], rows[:, CENTRE])
+            rows[:, BOX] = self._jitter.steadied(rows)
         ghosts = coasting.nonzero()[0]
         if len(ghosts):
-            rows[ghosts, BOX] = boxlib.to_corners(rows[ghosts, CENTRE])
+            rows[ghosts, BOX] = boxlib.to_corners(rows.take(ghosts, 0)[:, CENTRE])
         short = rows.astype(np.float32)
         return Tracks(
             ids=rows[:, ID].astype(np.int64),
@@ -597,7 +604,10 @@ class Matches:
 
     def __init__(self, tracklets: int, detections: int) -> None:
         self.shape = (tracklets, detections)
-        nobody = np.full(tracklets + detections, -1)
+        self.left = detections
+        """How many detections are nobody's yet."""
+        nobody = np.empty(tracklets + detections, np.intp)
+        nobody.fill(-1)
         self.partner: Indices = nobody[:tracklets]
         """`(N,)` detection of each tracklet, -1 for none."""
         self.owner: Indices = nobody[tracklets:]
@@ -611,27 +621,26 @@ class Matches:
         """Record that tracklets `i` are detections `j`."""
         self.partner[i] = j
         self.owner[j] = i
+        self.left -= len(j)
 
 
 class _Seen:
     """The detections of one frame, checked and in float64, with what is computed only once."""
 
     def __init__(self, detections: Detections, time_s: float) -> None:
-        self.measured: Floats = np.empty((len(detections), 6))
-        """`(M, 6)` box, score and time: the columns `MEASURED` of the table."""
-        self.measured[:, :4] = detections.boxes
-        self.measured[:, 4] = detections.scores
-        self.measured[:, 5] = time_s
-        self.boxes, self.scores = self.measured[:, :4], self.measured[:, 4]
-        if not np.isfinite(self.measured).all():
+        self.rows: Floats = np.empty((len(detections), 10))
+        """`(M, 10)` cx, cy, w, h, then score, time and box as the columns `MEASURED` have them."""
+        self.centres, self.scores, self.boxes = self.rows[:, :4], self.rows[:, 4], self.rows[:, 6:]
+        self.boxes[:] = detections.boxes
+        self.scores[:] = detections.scores
+        self.rows[:, 5] = time_s
+        if not np.isfinite(self.boxes).all():
             _complain(self.boxes, self.scores)
-        self.centres = boxlib.to_centres(self.boxes)
-        self.lowest_score = self.scores.min(initial=math.inf)
-        if self.lowest_score < 0.0 or self.scores.max(initial=0.0) > 1.0:
-            _complain(self.boxes, self.scores)
-        if self.centres[:, 2:].min(initial=math.inf) <= 0.0:
-            _complain(self.boxes, self.scores)
-        self.areas = self.centres[:, 2] * self.centres[:, 3]
+        np.matmul(self.boxes, boxlib.TO_CENTRES, out=self.centres)
+        sides_and_scores = self.rows.T[2:5].copy()
+        self.lowest_score = self._check(sides_and_scores)
+        self.extents = _to_extents(sides_and_scores[:2])
+        """`(2, M)` areas and heights of the boxes."""
         self.masks, self.features = detections.masks, detections.features
         self.mask_areas: Floats = np.zeros(0)
         if self.masks is not None:
@@ -640,6 +649,24 @@ class _Seen:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def _check(self, sides_and_scores: Floats) -> float:
+        """The lowest score, infinite without detections.
+
+        Args:
+            sides_and_scores: `(3, M)` widths, heights and scores.
+
+        Raises:
+            ValueError: A box has no area, or a score lies outside [0, 1].
+        """
+        if len(self) == 0:
+            return math.inf
+        width, height, lowest = np.minimum.reduce(sides_and_scores, 1).tolist()
+        highest = np.maximum.reduce(sides_and_scores[2])
+        # NaN is never within bounds.
+        if not (width > 0.0 and height > 0.0 and 0.0 <= lowest <= highest <= 1.0):
+            _complain(self.boxes, self.scores)
+        return float(lowest)
+
     def kinds(self, config: SortConfig) -> Indices:
         """`(M,)` column of `PASSES` for each detection."""
         kinds = (self.scores < config.strong_score).astype(np.intp)
@@ -647,11 +674,17 @@ class _Seen:
         return kinds
 
 
-def _complain(boxes: Floats, scores: Floats) -> NoReturn:
+def _to_extents(sides: Floats) -> Floats:
+    """Widths and heights `(2, N)` made areas and heights in place: two kinds of IoU need these."""
+    sides[0] *= sides[1]
+    return sides
+
+
+def _complain(boxes: Floats, scores: Floats) -> None:
     """Name the first row that is not finite, has no area or a score outside [0, 1].
 
     Raises:
-        ValueError: Always.
+        ValueError: There is one.
     """
     for row, (box, score) in enumerate(zip(boxes.tolist(), scores.tolist(), strict=True)):
         if not all(map(math.isfinite, box)):
@@ -660,4 +693,3 @@ def _complain(boxes: Floats, scores: Floats) -> NoReturn:
             raise ValueError(f"Detections.boxes row {row} has no area (x1, y1, x2, y2): {box}")
         if not 0.0 <= score <= 1.0:
             raise ValueError(f"Detections.scores row {row} is outside [0, 1]: {score}")
-    raise ValueError("time_s should be finite")

@@ -23,15 +23,19 @@ FILTER = slice(0, 14)
 """State cx, cy, w, h, vx, vy, vw, vh, and its covariance: see `trackers.kalman`."""
 CENTRE = slice(0, 4)
 """cx, cy, w, h of the state, pixels."""
+SIDES = slice(2, 4)
+"""w, h of the state, pixels."""
 VELOCITY = slice(4, 6)
 """vx, vy of the state, pixels a second."""
-BOX = slice(14, 18)
+SCORE, SEEN_S = 14, 15
+"""Last score and last time seen."""
+BOX = slice(16, 20)
 """x1, y1, x2, y2 as last measured, pixels."""
-SCORE, SEEN_S, HITS, EVIDENCE, BORN_S, ID, REDUNDANT, AREA = range(18, 26)
-"""Last score; last time seen; times seen; sum of the scores; first time seen; identity, 0 while
-tentative; share of the time that it was part or copy of another; pixels of the last mask."""
 MEASURED = slice(14, 20)
-"""What a sighting replaces: box, score and time."""
+"""What a sighting replaces: score, time and box."""
+HITS, EVIDENCE, BORN_S, ID, REDUNDANT, AREA = range(20, 26)
+"""Times seen; sum of the scores; first time seen; identity, 0 while tentative; share of the time
+that it was part or copy of another; pixels of the last mask."""
 INNOVATION = slice(26, 30)
 """Last innovation of cx, cy, w, h in units of size, taken at the time SAMPLED_S."""
 SAMPLED_S = 30
@@ -47,7 +51,7 @@ class Tracklets:
     def __init__(self) -> None:
         self.rows: Floats = np.zeros((0, COLUMNS))
         self.crops: list[NDArray[np.bool_]] = []
-        self.offsets: NDArray[np.int32] = np.zeros((0, 2), np.int32)
+        self.extents: NDArray[np.int32] = np.zeros((0, 4), np.int32)
         self.features: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
@@ -77,7 +81,7 @@ class Tracklets:
 
     def see(self, index: Indices, masks: Masks, theirs: Indices) -> None:
         """The rows at `index` now have the masks `theirs` of `masks`."""
-        self.offsets[index] = masks.offsets.take(theirs, 0)
+        self.extents[index] = masks.extents.take(theirs, 0)
         for i, j in zip(index.tolist(), theirs.tolist(), strict=True):
             self.crops[i] = masks.crops[j]
 
@@ -98,7 +102,7 @@ class Tracklets:
         """Append tracklets born of the detections at `index`."""
         if masks is not None:
             self.crops.extend(masks.crops[j] for j in index.tolist())
-            self.offsets = np.concatenate((self.offsets, masks.offsets.take(index, 0)))
+            self.extents = np.concatenate((self.extents, masks.extents.take(index, 0)))
         if features is not None:
             mine = features.take(index, 0)
             old = self.features
@@ -110,7 +114,7 @@ class Tracklets:
         self.rows = self.rows.take(index, 0)
         if self.crops:
             self.crops = [self.crops[i] for i in index.tolist()]
-            self.offsets = self.offsets.take(index, 0)
+            self.extents = self.extents.take(index, 0)
         if self.features is not None:
             self.features = self.features.take(index, 0)
 
@@ -121,7 +125,7 @@ class Tracklets:
         bits = np.packbits(np.concatenate(pixels)) if pixels else np.zeros(0, np.uint8)
         state: dict[str, NDArray[Any]] = {
             "rows": self.rows.copy(),
-            "offsets": self.offsets.copy(),
+            "extents": self.extents.copy(),
         }
         state |= {"shapes": shapes, "bits": bits}
         return state if self.features is None else state | {"features": self.features.copy()}
@@ -133,13 +137,13 @@ class Tracklets:
         pixels = np.unpackbits(state["bits"], count=int(ends[-1]) if len(ends) else 0).view(bool)
         parts = np.split(pixels, ends)[: len(shapes)]
         self.crops = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-        self.rows, self.offsets = state["rows"].copy(), state["offsets"].copy()
+        self.rows, self.extents = state["rows"].copy(), state["extents"].copy()
         self.features = state["features"].copy() if "features" in state else None
 
     def masks(self, size: tuple[int, int], index: Indices) -> Masks:
         """The last masks of the rows at `index`, as measured."""
-        crops = tuple([self.crops[i] for i in index.tolist()])
-        return Masks(size, self.offsets.take(index, 0), crops)
+        crops = [self.crops[i] for i in index.tolist()]
+        return Masks.placed(size, self.extents.take(index, 0), crops)
 
     def expected_masks(self, size: tuple[int, int], index: Indices, now_s: float) -> Masks:
         """The same moved by the objects' velocity since they were seen, by whole pixels.
@@ -149,4 +153,5 @@ class Tracklets:
         rows = self.rows.take(index, 0)
         moves = rows[:, VELOCITY] * (now_s - rows[:, SEEN_S])[:, None]
         last = self.masks(size, index)
-        return Masks(size, last.offsets + np.rint(moves).astype(np.int32), last.crops)
+        shifts = np.rint(moves).astype(np.int32)[:, [0, 1, 0, 1]]
+        return Masks.placed(size, last.extents + shifts, last.crops)

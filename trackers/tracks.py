@@ -38,17 +38,13 @@ class Tracks:
 
     def __post_init__(self) -> None:
         n = len(self.ids)
-        for name, shape in (
-            ("boxes", (n, 4)),
-            ("scores", (n,)),
-            ("coasting", (n,)),
-            ("velocities", (n, 2)),
-            ("ages_s", (n,)),
-        ):
-            if getattr(self, name).shape != shape:
-                raise ValueError(
-                    f"Tracks.{name} should be {shape}, got {getattr(self, name).shape}"
-                )
+        wanted = (n, 4), (n,), (n,), (n, 2), (n,)
+        arrays = self.boxes, self.scores, self.coasting, self.velocities, self.ages_s
+        if tuple([array.shape for array in arrays]) != wanted:
+            names = "boxes", "scores", "coasting", "velocities", "ages_s"
+            for name, array, shape in zip(names, arrays, wanted, strict=True):
+                if array.shape != shape:
+                    raise ValueError(f"Tracks.{name} should be {shape}, got {array.shape}")
         if self.masks is not None and len(self.masks) != n:
             raise ValueError(f"Tracks.masks should hold {n} masks, got {len(self.masks)}")
 

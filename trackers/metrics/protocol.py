@@ -83,7 +83,7 @@ def _match(truth: Floats, result: Floats) -> tuple[NDArray[np.intp], NDArray[np.
 def _unannotated(result: Floats, regions: Floats) -> NDArray[np.bool_]:
     """Which KITTI results are too low to be annotated, or more than half in a DontCare region."""
     low = result[:, 5] <= KITTI_MIN_HEIGHT_PX + EPS
-    i, j, widths, heights = boxlib.overlaps(corners(result), corners(regions))
+    i, j, sides = boxlib.overlaps(corners(result), corners(regions))
     inside = np.zeros((len(result), len(regions)))
-    inside[i, j] = widths * heights / (result[i, 4] * result[i, 5])
+    inside[i, j] = sides[0] * sides[1] / (result[i, 4] * result[i, 5])
     return np.asarray(low | (inside > 0.5 + EPS).any(1))
