@@ -37,6 +37,7 @@ RANKED = (
     "proposals.max_count=1000",
     "proposals.max_iou=0.8",
     "proposals.max_inside=1",
+    "proposals.vote_iou=1",
 )
 """For average recall: ranked proposals of two sizes, duplicates removed, no threshold."""
 EVALUATION = configs.load(DeployConfig, None, RANKED)

@@ -5,7 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from deepmask.proposals import ProposalConfig, Windows, choose_cells, paste, propose, suppress
+from deepmask.proposals import (
+    ProposalConfig,
+    Windows,
+    choose_cells,
+    paste,
+    propose,
+    suppress,
+    vote,
+)
 
 SIZE = (96, 128)
 SIDE = 56
@@ -65,26 +73,54 @@ def test_duplicates_go_and_neighbours_stay():
             (0.7, disc(20), 60, 0, 116, 56),
         ]
     )
-    assert suppress(given, SIZE, ProposalConfig()).tolist() == [0, 2]
+    assert suppress(given, SIZE, ProposalConfig())[0].tolist() == [0, 2]
     everything = ProposalConfig(max_iou=1.0)
-    assert suppress(given, SIZE, everything).tolist() == [0, 1, 2]
+    assert suppress(given, SIZE, everything)[0].tolist() == [0, 1, 2]
 
 
 def test_a_whole_replaces_a_part_that_scores_little_more():
     whole, part = disc(26), disc(9, (28, 14))
     given = windows([(0.75, part, 0, 0, 56, 56), (0.7, whole, 0, 0, 56, 56)])
-    assert suppress(given, SIZE, ProposalConfig(whole_bonus=0.1)).tolist() == [1]
+    assert suppress(given, SIZE, ProposalConfig(whole_bonus=0.1))[0].tolist() == [1]
     much_better = windows([(0.95, part, 0, 0, 56, 56), (0.6, whole, 0, 0, 56, 56)])
-    assert suppress(much_better, SIZE, ProposalConfig(whole_bonus=0.1)).tolist() == [0, 1]
+    assert suppress(much_better, SIZE, ProposalConfig(whole_bonus=0.1))[0].tolist() == [0, 1]
 
 
 def test_a_small_thing_in_front_of_a_large_one_is_kept_where_parts_are():
     """Small masks fill few cells of the grid, and those in part: they are not inside by that."""
     large, small = disc(26), disc(8)
     given = windows([(0.9, large, 0, 0, 90, 90), (0.8, small, 60, 60, 74, 74)])
-    assert suppress(given, SIZE, ProposalConfig(max_inside=1.0)).tolist() == [0, 1]
+    assert suppress(given, SIZE, ProposalConfig(max_inside=1.0))[0].tolist() == [0, 1]
     beside = windows([(0.9, large, 0, 0, 56, 56), (0.8, small, 52, 20, 66, 34)])
-    assert suppress(beside, SIZE, ProposalConfig()).tolist() == [0, 1]
+    assert suppress(beside, SIZE, ProposalConfig())[0].tolist() == [0, 1]
+
+
+def test_near_copies_vote_on_the_mask():
+    """Each copy misses another corner: two of three have every pixel."""
+    corners = [np.s_[14:24, 14:24], np.s_[14:24, 32:42], np.s_[32:42, 14:24]]
+    square = np.zeros((SIDE, SIDE), np.float32)
+    square[14:42, 14:42] = 1
+    masks = []
+    for corner in corners:
+        masks.append(square.copy())
+        masks[-1][corner] = 0
+    given = windows([(0.8, mask, 0, 0, 56, 56) for mask in masks])
+    alone = propose(given, SIZE, ProposalConfig(vote_iou=1.0))
+    assert alone.crops[0].sum() == 28 * 28 - 100
+    voted = propose(given, SIZE, ProposalConfig())
+    assert [crop.sum() for crop in voted.crops] == [28 * 28]
+
+
+def test_votes_come_from_windows_of_any_place_and_size():
+    """The same square seen in a window twice as large and elsewhere."""
+    small, large = np.zeros((2, SIDE, SIDE), np.float32)
+    small[12:36, 12:36] = 1  # 12 to 36 px
+    large[11:23, 13:25] = 1  # -10 + 2 * 11 to 36 px; -14 + 2 * 13 to 36 px
+    given = windows([(0.9, small, 0, 0, 56, 56), (0.8, large, -14, -10, 98, 102)])
+    mask = vote(given, 0, np.array([0.5, 0.5], np.float32))
+    np.testing.assert_allclose(mask[14:34, 14:34], 1, atol=1e-6)
+    assert mask[:10].max() == mask[38:].max() == 0
+    np.testing.assert_allclose(mask.sum(), 24 * 24, rtol=0.01)
 
 
 def test_results_are_in_the_picture_s_own_pixels():
