@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepmask.checkpoint import find_weights
 from deepmask.geometry import input_size
-from deepmask.proposals import ProposalConfig, Proposals, merge, propose
+from deepmask.proposals import ProposalConfig, Proposals, Windows, merge, propose
 from deepmask.runtime import OpenVinoRuntime, Runtime, TorchRuntime
 
 log = logging.getLogger(__name__)
@@ -97,13 +97,16 @@ def find_proposals(runtime: Runtime, image: NDArray[np.uint8], config: DeployCon
         image: `(H, W, 3)` uint8 RGB.
         config: sizes and thresholds; its device and weights are those of `runtime`.
     """
-    shape = (image.shape[0], image.shape[1])
-    seen = []
-    for size_px in config.sizes_px:
-        size = input_size(shape, size_px)
-        windows = runtime(image, size, config.proposals.min_score, config.decoded)
-        seen.append(windows.scaled(shape[1] / size[1], shape[0] / size[0]))
-    return propose(merge(seen), shape, config.proposals)
+    seen = [look(runtime, image, size_px, config) for size_px in config.sizes_px]
+    return propose(merge(seen), (image.shape[0], image.shape[1]), config.proposals)
+
+
+def look(runtime: Runtime, image: NDArray[np.uint8], size_px: int, config: DeployConfig) -> Windows:
+    """The best windows of a picture seen at one size, in the picture's pixels."""
+    height, width = image.shape[:2]
+    size = input_size((height, width), size_px)
+    windows = runtime(image, size, config.proposals.min_score, config.decoded)
+    return windows.scaled(width / size[1], height / size[0])
 
 
 def _has_nvidia() -> bool:

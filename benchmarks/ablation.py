@@ -1,0 +1,277 @@
+"""What each choice in the network as deployed is worth: recall, working point, time.
+
+    python -m benchmarks.ablation --data DIR [--limit 40] [--set detector.weights=FILE]
+
+DIR holds the sets `val` (all objects labelled) and `val-novel` (kinds that training never showed).
+Every row is the default with one thing changed; no training is needed. Average recall is that of
+the masks on `val`, with the suppression of duplicates and parts that the tracker gets. The working
+point is the threshold that gives ten results a picture of `val`: recall at IoU .5 there, and on
+`val-novel` with the results a picture at the same threshold. Time is that of the dense part
+(trunk, pyramid, objectness) for a picture of 640x480. `benchmarks.training_ablation` has what
+needs training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import configs
+from benchmarks import measuring
+from deepmask import checkpoint
+from deepmask.deploy import DeployConfig, look, open_runtime
+from deepmask.evaluate import Result, average_recall, results_of
+from deepmask.geometry import input_size
+from deepmask.proposals import Windows, merge, propose
+from deepmask.runtime import Runtime
+from deepmask.training.coco import Photograph, load_set
+from pipeline.config import PipelineConfig
+
+RANKED = (
+    "detector.decoded=200",
+    "detector.proposals.max_count=100",
+    "detector.proposals.min_score=0",
+)
+"""In all rows: ranked proposals without a threshold."""
+RESULTS = 10
+"""A picture of `val`, at the working point."""
+NOTHING_SCORES = 1.1
+PICTURE = (480, 640)
+
+
+def same(windows: Windows) -> Windows:
+    """The score as it is, sqrt(objectness x predicted IoU)."""
+    return windows
+
+
+def by_objectness(windows: Windows) -> Windows:
+    """Scored by objectness alone."""
+    return dataclasses.replace(windows, quality=windows.objectness)
+
+
+def by_quality(windows: Windows) -> Windows:
+    """Scored by predicted IoU alone; where to look is still chosen by objectness."""
+    return dataclasses.replace(windows, objectness=windows.quality)
+
+
+class Variant(NamedTuple):
+    """The network with something changed."""
+
+    name: str
+    settings: tuple[str, ...] = ()
+    preset: str | None = None
+    score: Callable[[Windows], Windows] = same
+
+
+class Row(NamedTuple):
+    """What a variant reaches. Recall is of masks, in [0, 1]."""
+
+    name: str
+    ar10: float
+    ar100: float
+    small: float
+    medium: float
+    large: float
+    val: float
+    """At the working point, at IoU .5."""
+    novel: float
+    novel_results: float
+    """Results a picture of `val-novel` there."""
+    dense_ms: float
+    """CPU time."""
+
+
+def variants(weights: str, folder: Path) -> list[Variant]:
+    """The rows of the table.
+
+    Args:
+        weights: name or file.
+        folder: where changed weights are put.
+    """
+    unrefined = folder / "unrefined.safetensors"
+    write_unrefined(checkpoint.find_weights(weights), unrefined)
+    return [
+        Variant("default"),
+        Variant("preset fast: 384 px", preset="fast"),
+        Variant("preset accurate: 384 and 832 px", preset="accurate"),
+        *(
+            Variant(f"input {sizes} px", (f"detector.sizes_px={sizes}",))
+            for sizes in ("320", "448", "640", "832", "320, 640")
+        ),
+        Variant("score: objectness alone", score=by_objectness),
+        Variant("score: predicted IoU alone", score=by_quality),
+        Variant("mask: low-rank alone, not refined", (f"detector.weights={unrefined}",)),
+        *changed("mask_threshold", "0.3", "0.5", "0.6"),
+        *changed("max_iou", "0.5", "0.7", "0.8", "1"),
+        *changed("max_inside", "0.7", "0.9", "1"),
+        *changed("whole_bonus", "0", "0.2"),
+    ]
+
+
+def changed(setting: str, *values: str) -> list[Variant]:
+    """One variant for each value of a setting of `ProposalConfig`."""
+    return [
+        Variant(f"{setting} {value}", (f"detector.proposals.{setting}={value}",))
+        for value in values
+    ]
+
+
+def write_unrefined(weights: Path, path: Path) -> None:
+    """The same weights, but for those of the dynamic convolution: it adds nothing."""
+    network = checkpoint.load(weights)
+    network.mask_head.dynamic.weight.zero_()
+    network.mask_head.dynamic.bias.zero_()
+    checkpoint.save(path, network)
+
+
+def measure(
+    chosen: Sequence[Variant],
+    settings: Sequence[str],
+    val: Sequence[Photograph],
+    novel: Sequence[Photograph],
+) -> list[Row]:
+    """A row for each variant.
+
+    Args:
+        chosen: the variants.
+        settings: of the pipeline, for all of them.
+        val: photographs in which everything is labelled.
+        novel: photographs in which some things are.
+    """
+    given = {
+        v: configs.load(PipelineConfig, v.preset, [*RANKED, *settings, *v.settings]).detector
+        for v in chosen
+    }
+    runtimes = {config.weights: open_runtime(config) for config in given.values()}
+    on_val, on_novel = (collect(given, runtimes, photographs) for photographs in (val, novel))
+    dense_ms = time_dense(given, runtimes)
+    rows = []
+    for variant, config in given.items():
+        table = average_recall(val, on_val[variant], "segm")
+        kept, kept_novel = at_working_point(len(val), on_val[variant], on_novel[variant])
+        rows.append(
+            Row(
+                name=variant.name,
+                ar10=table["AR@10"],
+                ar100=table["AR@100"],
+                small=table.get("AR@100 small", np.nan),
+                medium=table.get("AR@100 medium", np.nan),
+                large=table.get("AR@100 large", np.nan),
+                val=average_recall(val, kept, "segm")["at IoU .5"],
+                novel=average_recall(novel, kept_novel, "segm", recall_only=True)["at IoU .5"],
+                novel_results=len(kept_novel) / len(novel),
+                dense_ms=sum(dense_ms[config.weights, size_px] for size_px in config.sizes_px),
+            )
+        )
+    return rows
+
+
+def collect(
+    given: Mapping[Variant, DeployConfig],
+    runtimes: Mapping[str, Runtime],
+    photographs: Sequence[Photograph],
+) -> dict[Variant, list[Result]]:
+    """Results of each variant; the network looks at a photograph once at each size."""
+    results: dict[Variant, list[Result]] = {variant: [] for variant in given}
+    for photograph in photographs:
+        image = photograph.image()
+        seen: dict[tuple[str, int], Windows] = {}
+        for variant, config in given.items():
+            looks = [(config.weights, size_px) for size_px in config.sizes_px]
+            for weights, size_px in looks:
+                if (weights, size_px) not in seen:
+                    found = look(runtimes[weights], image, size_px, config)
+                    seen[weights, size_px] = found
+            windows = variant.score(merge([seen[key] for key in looks]))
+            size = (photograph.height, photograph.width)
+            results[variant] += results_of(photograph, propose(windows, size, config.proposals))
+    return results
+
+
+def at_working_point(
+    pictures: int, on_val: list[Result], on_novel: list[Result]
+) -> tuple[list[Result], list[Result]]:
+    """Those of the results that score as well as the best ten a picture of `val`."""
+    scores = sorted((row["score"] for row in on_val), reverse=True)
+    least = scores[: RESULTS * pictures][-1]
+    kept, kept_novel = ([r for r in rows if r["score"] >= least] for rows in (on_val, on_novel))
+    return kept, kept_novel
+
+
+def time_dense(
+    given: Mapping[Variant, DeployConfig], runtimes: Mapping[str, Runtime], rounds: int = 9
+) -> dict[tuple[str, int], float]:
+    """CPU milliseconds of the dense part for each weights and size, measured in turns."""
+    picture = np.random.default_rng(0).integers(0, 256, (*PICTURE, 3)).astype(np.uint8)
+
+    def cpu_ms(weights: str, size_px: int) -> float:
+        began = time.process_time()
+        runtimes[weights](picture, input_size(PICTURE, size_px), NOTHING_SCORES, 1)
+        return 1e3 * (time.process_time() - began)
+
+    keys = {(config.weights, size_px) for config in given.values() for size_px in config.sizes_px}
+    for key in keys:
+        cpu_ms(*key)  # compiles
+    measures = {str(key): functools.partial(cpu_ms, *key) for key in keys}
+    found = measuring.in_turns(measures, rounds)
+    return {key: measuring.median(found[str(key)]) for key in keys}
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table."""
+    head = (
+        "| | AR@10 | AR@100 | S / M / L @100 | val, IoU .5 | novel, IoU .5 (results) | CPU-ms |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    )
+    return "\n".join((*head, *map(_line, rows)))
+
+
+def _line(row: Row) -> str:
+    sizes = " / ".join(_share(v) for v in (row.small, row.medium, row.large))
+    cells = (
+        row.name,
+        _share(row.ar10),
+        _share(row.ar100),
+        sizes,
+        _share(row.val),
+        f"{_share(row.novel)} ({row.novel_results:.1f})",
+        f"{row.dense_ms:.0f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _share(value: float) -> str:
+    """.123"""
+    return f"{value:.3f}".removeprefix("0")
+
+
+def arguments(name: str, doc: str | None) -> Any:
+    """A command line with the photographs to measure on."""
+    parser = measuring.arguments(name, doc)
+    parser.add_argument("--data", type=Path, required=True, help="folder of val and val-novel")
+    parser.add_argument("--limit", type=int, help="only the first so many photographs of each")
+    return parser
+
+
+def main() -> None:
+    """Measure and print."""
+    options = arguments("ablation", __doc__).parse_args()
+    about = measuring.announce()
+    val, novel = (load_set(options.data, name)[: options.limit] for name in ("val", "val-novel"))
+    weights = configs.load(PipelineConfig, None, options.set).detector.weights
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(variants(weights, Path(folder)), options.set, val, novel)
+    print(f"{len(val)} and {len(novel)} photographs; weights {weights}")
+    print(markdown(rows))
+    measuring.save(options.json, about | {"rows": [row._asdict() for row in rows]})
+
+
+if __name__ == "__main__":
+    main()
