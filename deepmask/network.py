@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepmask.config import DeepMaskConfig
-from deepmask.geometry import cell_indices, cell_windows
 
 # EfficientNet-B0 (Tan and Le 2019, table 1): expansion, channels, repeats, stride, kernel.
 STAGES = (
@@ -342,14 +341,11 @@ class DeepMask(nn.Module):
         inside = F.normalize(torch.bmm(weights, features).squeeze(1), dim=1)
         return F.normalize(inside - self.appearance_mean.to(inside.dtype), dim=1)
 
-    def forward(self, images: Tensor, cells: Tensor) -> tuple[Tensor, Decoded]:
-        """A training step: objectness `(B, N)` everywhere, and the masks of `cells` `(B, K)`."""
+    def forward(self, images: Tensor, indices: Tensor, windows: Tensor) -> tuple[Tensor, Decoded]:
+        """A training step: objectness `(B, N)` everywhere, and the masks of some cells; `decode`
+        says what `indices` and `windows` are."""
         dense = self.dense(images)
-        size = (images.shape[2], images.shape[3])
-        indices = torch.from_numpy(cell_indices(size, self.config)).to(cells.device)
-        windows = torch.from_numpy(cell_windows(size, self.config)).to(cells.device)
-        decoded = self.decode(dense.features, dense.detail, indices[cells], windows[cells])
-        return dense.objectness, decoded
+        return dense.objectness, self.decode(dense.features, dense.detail, indices, windows)
 
 
 class Peaks(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from deepmask.config import DeepMaskConfig
 
@@ -48,6 +49,10 @@ class DataConfig:
     degrade: float = 0.4
     """Share of the images that get blur, compression or noise, as video frames have."""
 
+    stored_px: int = 480
+    """Where photographs lie in a GPU's memory: their longest side; larger ones are shrunk. At 480,
+    each takes 0.7 MB, and each of its masks 29 kB."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrainConfig:
@@ -91,10 +96,17 @@ class TrainConfig:
 
     seed: int = 0
     workers: int = 1
-    """Processes that prepare samples."""
+    """Processes that prepare samples, or only plan them where a GPU draws them."""
 
     device: str = "auto"
     """"auto", "cpu" or "cuda"."""
+
+    samples: Literal["auto", "cpu", "device"] = "auto"
+    """Who draws samples: processes on the CPU, with OpenCV, or the device that trains, from
+    photographs in its memory. "auto": a GPU draws its own."""
+
+    compile: bool = False
+    """Compile the network with torch.compile, anew at each crop size."""
 
     validate_every: float = 0.1
     """Share of the training between two validations."""

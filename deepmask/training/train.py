@@ -26,7 +26,7 @@ from deepmask.network import DeepMask
 from deepmask.runtime import TorchRuntime
 from deepmask.training.coco import Photograph, load_set
 from deepmask.training.config import TrainConfig
-from deepmask.training.samples import load_sets
+from deepmask.training.plans import load_sets
 from deepmask.training.trainer import Trainer
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -17,12 +18,16 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deepmask import checkpoint
+from deepmask.config import DeepMaskConfig
+from deepmask.geometry import cell_indices, cell_windows
 from deepmask.network import DeepMask
 from deepmask.training import losses
 from deepmask.training.coco import Photograph
 from deepmask.training.config import StageConfig, TrainConfig
+from deepmask.training.device import DeviceSamples, Store, collate
+from deepmask.training.plans import Planner, photographs_of
 from deepmask.training.pretrained import load_imagenet
-from deepmask.training.samples import Samples
+from deepmask.training.samples import Endless, Samples
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +48,15 @@ class Trainer:
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         _freeze(self.network, config.frozen_stages)
-        self.averaged = _averaged(self.network)
+        self.forward = (
+            torch.compile(self.network, dynamic=False) if config.compile else self.network
+        )
+        self.learning, self.averaged = _averaged(self.network, self.average)
         self.optimizer = _optimizer(self.network, config)
         self.images = self.steps = 0
         self.elapsed_s = 0.0
         self.validated = 0.0
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Tensor] = {}
         self.summed = 0
 
     @property
@@ -59,13 +67,18 @@ class Trainer:
 
     def fit(self, sets: Sets) -> None:
         """Train to the end, writing checkpoints and, at last, `weights.safetensors`."""
+        draws = self.config.samples == "device" or (
+            self.config.samples == "auto" and self.device.type == "cuda"
+        )
+        photographs = photographs_of(sets, self.config.data)
+        store = Store(photographs, self.config.data.stored_px, self.device) if draws else None
         saved = time.monotonic()
         for stage in self.config.stages:
             if self.progress >= stage.until:
                 continue
             log.info("stage: %d px, batch %d, until %.2f", stage.size_px, stage.batch, stage.until)
             began = time.monotonic()
-            for batch in self._batches(sets, stage):
+            for batch in self._batches(sets, stage, store):
                 self.step(batch)
                 self.elapsed_s += time.monotonic() - began
                 began = time.monotonic()
@@ -80,14 +93,15 @@ class Trainer:
         self._validate()
 
     def step(self, batch: dict[str, Tensor]) -> None:
-        """One step of the optimiser on a batch of samples."""
+        """One step of the optimiser on a batch of samples; waits for no device."""
         self._set_rates()
         self.network.train()
         _keep_trunk_norms(self.network)
-        batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         images = batch["image"].float().contiguous(memory_format=torch.channels_last)
+        size, cells = (images.shape[2], images.shape[3]), batch["cells"]
+        indices, windows = _geometry(size, self.config.network, self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            objectness, decoded = self.network(images, batch["cells"])
+            objectness, decoded = self.forward(images, indices[cells], windows[cells])
         valid = batch["valid"].flatten()
         wanted = batch["masks"].flatten(0, 1).float() / 255
         logits = decoded.masks.flatten(0, 1).float()
@@ -139,15 +153,25 @@ class Trainer:
         self.images, self.steps, self.elapsed_s, self.validated = state["numbers"]
         log.info("resumed at %d images", self.images)
 
-    def _batches(self, sets: Sets, stage: StageConfig) -> Iterator[dict[str, Tensor]]:
-        loader = torch.utils.data.DataLoader(
-            Samples(sets, self.config, stage, self.images),
+    def _batches(
+        self, sets: Sets, stage: StageConfig, store: Store | None
+    ) -> Iterator[dict[str, Tensor]]:
+        """Endless batches, on the device: of samples, or of plans that it draws itself."""
+        load = partial(
+            torch.utils.data.DataLoader,
             batch_size=stage.batch,
             num_workers=self.config.workers,
             prefetch_factor=4 if self.config.workers else None,
             pin_memory=self.device.type == "cuda",
         )
-        return iter(loader)
+        if store is None:
+            for batch in load(Endless(Samples(sets, self.config, stage), self.images)):
+                yield {key: v.to(self.device, non_blocking=True) for key, v in batch.items()}
+            return
+        samples = DeviceSamples(store, self.config, stage)
+        planner = Planner(sets, self.config, stage)
+        for plans in load(Endless(planner, self.images), collate_fn=collate):
+            yield samples.draw(plans)
 
     def _set_rates(self) -> None:
         """Linear warm-up, then half a cosine down to 1 % (Loshchilov and Hutter 2017)."""
@@ -160,20 +184,15 @@ class Trainer:
     @torch.no_grad()
     def _average(self) -> None:
         decay = min(self.config.ema, (self.steps + 1) / (self.steps + 10))
-        average, network = self.average.state_dict(), self.network.state_dict()
-        torch._foreach_lerp_(
-            [average[name] for name in self.averaged],
-            [network[name] for name in self.averaged],
-            1 - decay,
-        )
+        torch._foreach_lerp_(self.averaged, self.learning, 1 - decay)
 
     def _log(self, values: dict[str, Tensor]) -> None:
         for key, value in values.items():
-            self.sums[key] = self.sums.get(key, 0.0) + float(value.detach())
+            self.sums[key] = self.sums.get(key, 0.0) + value.detach()
         self.summed += 1
         if self.summed < LOG_STEPS:
             return
-        means = {key: round(value / self.summed, 5) for key, value in self.sums.items()}
+        means = {key: round(float(value) / self.summed, 5) for key, value in self.sums.items()}
         self.sums, self.summed = {}, 0
         self._record({"progress": round(self.progress, 4), "images": self.images, **means})
 
@@ -221,17 +240,25 @@ def _freeze(network: DeepMask, stages: int) -> None:
     frozen.requires_grad_(False).to(torch.bfloat16)
 
 
-def _averaged(network: DeepMask) -> list[str]:
-    """Names of what training changes: parameters, and the statistics of the heads' norms."""
+def _averaged(network: DeepMask, average: DeepMask) -> tuple[list[Tensor], list[Tensor]]:
+    """What training changes: parameters, and the statistics of the heads' norms; in both."""
     names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
-    buffers = [(name, buffer) for name, buffer in network.named_buffers()]
-    return names + [
+    now, mean = network.state_dict(), average.state_dict()
+    names += [
         name
-        for name, buffer in buffers
-        if buffer.is_floating_point()
-        and name in network.state_dict()
-        and not name.startswith("trunk.")
+        for name, buffer in network.named_buffers()
+        if buffer.is_floating_point() and name in now and not name.startswith("trunk.")
     ]
+    return [now[name] for name in names], [mean[name] for name in names]
+
+
+@lru_cache(maxsize=8)
+def _geometry(
+    size: tuple[int, int], config: DeepMaskConfig, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """`cell_indices` and `cell_windows` on the device."""
+    indices, windows = cell_indices(size, config), cell_windows(size, config)
+    return torch.from_numpy(indices).to(device), torch.from_numpy(windows).to(device)
 
 
 def _keep_trunk_norms(network: DeepMask) -> None:
@@ -253,5 +280,6 @@ def _optimizer(network: DeepMask, config: TrainConfig) -> torch.optim.AdamW:
         [
             {"params": params, "lr": rate, "peak": rate, "weight_decay": decay}
             for (rate, decay), params in groups.items()
-        ]
+        ],
+        fused=next(network.parameters()).is_cuda,
     )

@@ -1,8 +1,11 @@
 """Targets, losses and the trainer, on pictures made here."""
 
+import dataclasses
 import io
 import json
 import tarfile
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,10 +16,14 @@ from pycocotools import mask as coco_mask
 from deepmask.config import DeepMaskConfig
 from deepmask.geometry import cell_windows
 from deepmask.training import losses, trainer
-from deepmask.training.coco import load_set
+from deepmask.training.coco import decode_image, load_set
 from deepmask.training.config import DataConfig, StageConfig, TrainConfig
+from deepmask.training.device import DeviceSamples, Store, collate
+from deepmask.training.jpeg import compress
 from deepmask.training.patches import Objects, TargetMaker
-from deepmask.training.samples import Samples, load_sets
+from deepmask.training.plans import Damage, load_sets
+from deepmask.training.resample import resample, weights
+from deepmask.training.samples import Samples
 from deepmask.training.train import main
 
 NETWORK = DeepMaskConfig()
@@ -29,11 +36,24 @@ def square(x1, y1, x2, y2):
     return mask
 
 
-def targets_of(masks, ignored=None, background_weight=1.0, positives=12):
-    masks = np.stack(masks)
-    ignored = np.zeros(len(masks), bool) if ignored is None else np.array(ignored)
-    maker = TargetMaker(SIZE, NETWORK, positives)
-    return maker(Objects(masks, ignored), background_weight, np.random.default_rng(0))
+def targets_of(masks, ignored=None, background_weight=1.0, positives=12, turn=0.0):
+    """The targets of one picture, as arrays."""
+    count = len(masks)
+    objects = Objects(
+        torch.from_numpy(np.array(masks, np.uint8).reshape(-1, SIZE, SIZE)),
+        torch.tensor([False] * count if ignored is None else ignored, dtype=torch.bool),
+        torch.zeros(count, dtype=torch.long),
+        torch.arange(count),
+        max(count, 1),
+    )
+    maker = TargetMaker(SIZE, NETWORK, positives, torch.device("cpu"))
+    targets = maker(objects, torch.tensor([background_weight]), torch.tensor([turn]))
+    return arrays_of(targets, 0)
+
+
+def arrays_of(targets, picture):
+    """The fields of one picture's targets as arrays."""
+    return SimpleNamespace(**{k: v[picture].numpy() for k, v in targets._asdict().items()})
 
 
 def test_positive_cells_look_at_the_object_at_its_scale():
@@ -94,6 +114,42 @@ def test_every_object_gets_a_window_before_any_gets_two():
     assert np.abs(centres[0] - centres[1]).max() > 40
 
 
+def test_which_windows_learn_masks_turns():
+    masks = [square(20, 20, 100, 100)]
+    chosen = {tuple(targets_of(masks, positives=2, turn=turn).cells) for turn in (0, 0.3, 0.6)}
+    assert len(chosen) > 1
+    assert all(len(set(cells)) == 2 for cells in chosen)
+
+
+def test_a_picture_without_objects_has_only_background():
+    for masks in ([], [square(0, 0, 0, 0)]):
+        targets = targets_of(masks, background_weight=0.5)
+        assert targets.objectness.sum() == 0
+        assert (targets.weights == 0.5).all()
+        assert not targets.valid.any()
+        assert not targets.masks.any()
+
+
+def test_targets_of_pictures_together_are_those_of_each():
+    alone = [[square(40, 40, 81, 81), square(5, 60, 30, 90)], [], [square(10, 10, 100, 90)]]
+    objects = Objects(
+        torch.from_numpy(np.stack([mask for masks in alone for mask in masks])),
+        torch.zeros(3, dtype=torch.bool),
+        torch.tensor([0, 0, 2]),
+        torch.tensor([0, 1, 0]),
+        2,
+    )
+    maker = TargetMaker(SIZE, NETWORK, 12, torch.device("cpu"))
+    together = maker(objects, torch.tensor([1.0, 0.5, 0.25]), torch.tensor([0.0, 0.1, 0.2]))
+    for i, masks in enumerate(alone):
+        wanted = targets_of(masks, None, (1.0, 0.5, 0.25)[i], turn=(0.0, 0.1, 0.2)[i])
+        given = arrays_of(together, i)
+        np.testing.assert_array_equal(given.objectness, wanted.objectness)
+        np.testing.assert_array_equal(given.weights, wanted.weights)
+        np.testing.assert_array_equal(given.masks, wanted.masks)
+        np.testing.assert_array_equal(given.cells[given.valid], wanted.cells[wanted.valid])
+
+
 def test_losses_fall_towards_the_truth():
     truth = torch.zeros(1, 8, 8)
     truth[:, 2:6, 2:6] = 1
@@ -115,6 +171,25 @@ def test_ignored_cells_cost_nothing():
     assert without < 0.001
 
 
+class Case(NamedTuple):
+    """A kind of damage, and how far apart two ways to do it may be."""
+
+    name: str
+    apart: float
+    numbers: dict[str, Any]
+
+
+DAMAGES = (
+    None,
+    Case("blur", 1.5, {"sigma_px": 1.2, "quality": 90}),
+    Case("motion", 2.0, {"motion_px": (7, 1), "quality": 90}),
+    Case("shake", 2.0, {"motion_px": (1, 4), "quality": 90}),
+    Case("small", 1.5, {"side_px": 50, "quality": 90}),
+    Case("noise", 3.0, {"noise": 8.0, "noise_at": (3, 90), "quality": 90}),
+    Case("compressed", 3.0, {"quality": 25}),
+)
+
+
 def make_set(folder, name, count, exhaustive=True):
     """A set of discs on noise, as a tar and a COCO file."""
     rng = np.random.default_rng(len(name))
@@ -122,7 +197,7 @@ def make_set(folder, name, count, exhaustive=True):
     with tarfile.open(folder / f"{name}-00.tar", "w") as archive:
         for i in range(1, count + 1):
             image = rng.integers(90, 120, (120, 160, 3)).astype(np.uint8)
-            x, y, radius = int(rng.integers(50, 110)), int(rng.integers(45, 75)), 30
+            x, y, radius = int(rng.integers(50, 110)), int(rng.integers(45, 75)), 33
             cv2.circle(image, (x, y), radius, (20, 30, 220), -1)
             mask = np.zeros((120, 160), np.uint8)
             cv2.circle(mask, (x, y), radius, 1, -1)
@@ -168,11 +243,73 @@ def test_samples_depend_on_seed_and_index_alone(discs):
     config = TrainConfig(data=DataConfig(shares={"things": 1.0}))
     sets = load_sets(discs, config.data)
     stage = StageConfig(size_px=96, long_side_px=(90, 300))
-    first, again = (Samples(sets, config, stage, 0) for _ in range(2))
+    first, again = (Samples(sets, config, stage) for _ in range(2))
     for index in (0, 7):
-        one, two = first.sample(index), again.sample(index)
+        one, two = first(index), again(index)
         assert all(torch.equal(one[key], two[key]) for key in one)
-    assert not torch.equal(first.sample(0)["image"], first.sample(1)["image"])
+    assert not torch.equal(first(0)["image"], first(1)["image"])
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage and damage.name)
+@pytest.mark.parametrize("long_side_px", [(60, 110), (170, 300)], ids=["shrunk", "grown"])
+def test_a_device_draws_what_the_cpu_draws(discs, damage, long_side_px):
+    config = TrainConfig(data=DataConfig(shares={"things": 1.0}, paste=1.0))
+    stage = StageConfig(size_px=96, long_side_px=long_side_px)
+    samples = Samples(load_sets(discs, config.data), config, stage)
+    plans = [
+        dataclasses.replace(samples.planner(i), damage=damage and Damage(**damage.numbers))
+        for i in range(6)
+    ]
+    assert max(len(plan.layers) for plan in plans) > 2
+    store = Store(samples.planner.photographs, 480, torch.device("cpu"))
+    drawn = DeviceSamples(store, config, stage).draw(collate(plans))
+    for i, plan in enumerate(plans):
+        wanted = samples.draw(plan)
+        apart = (drawn["image"][i].float() - wanted["image"].float()).abs()
+        assert apart.mean() < (damage.apart if damage else 1.0)
+        assert (drawn["objectness"][i] == wanted["objectness"]).all()
+        assert (drawn["weights"][i] != wanted["weights"]).sum() <= 3
+        valid = wanted["valid"]
+        assert (drawn["cells"][i][valid] == wanted["cells"][valid]).all()
+        apart = (drawn["masks"][i].float() - wanted["masks"].float()).abs()
+        assert apart.mean() < 1
+
+
+def test_photographs_that_are_too_large_are_stored_smaller(discs):
+    config = TrainConfig(data=DataConfig(shares={"things": 1.0}, paste=0, degrade=0))
+    stage = StageConfig(size_px=64, long_side_px=(60, 70))
+    samples = Samples(load_sets(discs, config.data), config, stage)
+    plans = [samples.planner(i) for i in range(4)]
+    store = Store(samples.planner.photographs, 80, torch.device("cpu"))
+    assert store.pictures.shape == (4, 3, 80, 80)
+    drawn = DeviceSamples(store, config, stage).draw(collate(plans))
+    wanted = torch.stack([samples.draw(plan)["image"] for plan in plans])
+    assert (drawn["image"].float() - wanted.float()).abs().mean() < 4
+
+
+@pytest.mark.parametrize(("count", "way"), [(90, cv2.INTER_LINEAR), (17, cv2.INTER_AREA)])
+def test_resampling_is_opencv_s(count, way):
+    image = np.random.default_rng(0).random((40, 40)).astype(np.float32)
+    of, to = torch.tensor([[0.0, 40.0]]), torch.tensor([[0.0, float(count)]])
+    matrix = weights(of, to, torch.tensor([False]), count, 40)
+    given = resample(torch.from_numpy(image)[None], matrix, matrix)[0].numpy()
+    wanted = cv2.resize(image, (count, count), interpolation=way)
+    inner = np.s_[2:-2, 2:-2]  # at its edge ours fades to 0
+    np.testing.assert_allclose(given[inner], wanted[inner], atol=1e-5)
+    mirrored = weights(of, to, torch.tensor([True]), count, 40)
+    torch.testing.assert_close(mirrored, matrix.flip(1))
+
+
+@pytest.mark.parametrize("quality", [20, 60, 90])
+def test_compression_is_opencv_s(quality):
+    rng = np.random.default_rng(0)
+    image = cv2.resize(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8), (64, 64))
+    encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    wanted = decode_image(encoded.tobytes()).astype(np.float32)
+    images = torch.from_numpy(image.transpose(2, 0, 1).copy()).float()[None]
+    given = compress(images, torch.tensor([float(quality)]))[0].numpy().transpose(1, 2, 0)
+    lost = np.abs(wanted - image).mean()
+    assert np.abs(given - wanted).mean() < 0.35 * lost
 
 
 def test_a_set_that_is_not_there_is_named(discs):
@@ -212,6 +349,30 @@ def test_training_learns_resumes_and_writes_weights(discs, tmp_path, monkeypatch
     assert main(further) == 0
     other = [*further, "--set", "network.channels=24"]
     assert main(other) == 2
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_training_on_what_the_device_draws(discs, tmp_path, device, monkeypatch):
+    monkeypatch.setattr(trainer, "load_imagenet", lambda trunk, name: None)
+    monkeypatch.setattr(trainer, "LOG_STEPS", 2)
+    config = TrainConfig(
+        network=DeepMaskConfig(channels=16, embedding=32),
+        data=DataConfig(shares={"things": 1.0}),
+        stages=tuple(StageConfig(until, 96, 4, (90, 140)) for until in (0.5, 1.0)),
+        images=32,
+        workers=0,
+        device=device,
+        samples="device",
+        warmup=0,
+    )
+    trained = trainer.Trainer(config, tmp_path)
+    trained.fit(load_sets(discs, config.data))
+    again = trainer.Trainer(dataclasses.replace(config, images=40), tmp_path)
+    again.resume()
+    again.fit(load_sets(discs, config.data))
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["images"] for row in rows] == [8, 16, 24, 32, 40]
+    assert all(np.isfinite(row["dice"]) for row in rows)
 
 
 def test_a_mistake_is_one_line(discs, tmp_path, capsys):
