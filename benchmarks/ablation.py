@@ -108,10 +108,11 @@ def variants(weights: str, folder: Path) -> list[Variant]:
         Variant("score: objectness alone", score=by_objectness),
         Variant("score: predicted IoU alone", score=by_quality),
         Variant("mask: low-rank alone, not refined", (f"detector.weights={unrefined}",)),
-        *changed("mask_threshold", "0.3", "0.5", "0.6"),
-        *changed("max_iou", "0.5", "0.7", "0.8", "1"),
-        *changed("max_inside", "0.7", "0.9", "1"),
-        *changed("whole_bonus", "0", "0.2"),
+        *changed("mask_threshold", "0.4", "0.5", "0.55"),
+        *changed("vote_iou", "0.5", "0.7", "1"),
+        *changed("max_iou", "0.6", "0.8", "1"),
+        *changed("max_inside", "0.8", "1"),
+        *changed("whole_bonus", "0", "0.1"),
     ]
 
 
