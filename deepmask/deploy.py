@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from deepmask.checkpoint import find_weights
 from deepmask.geometry import input_size
 from deepmask.proposals import ProposalConfig, Proposals, Windows, merge, propose
-from deepmask.runtime import OpenVinoRuntime, Runtime, TorchRuntime
+from deepmask.runtime import OpenVinoRuntime, Precision, Runtime, TorchRuntime
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,10 @@ class DeployConfig:
 
     threads: int = 0
     """CPU cores that the network may use; 0 means all."""
+
+    precision: Precision = "auto"
+    """What a CPU computes the network in: "int8", "bf16" or "f32"; "auto" takes int8 (the trunk's
+    1x1 convolutions, the rest bf16) where the processor computes in bf16, else f32."""
 
     proposals: ProposalConfig = dataclasses.field(default_factory=ProposalConfig)
 
@@ -80,7 +84,7 @@ def open_runtime(config: DeployConfig) -> Runtime:
                 "GPU: use --device cpu, or install a CUDA build of torch and the driver"
             )
     if importlib.util.find_spec("openvino") is not None:
-        return OpenVinoRuntime(path, threads=config.threads)
+        return OpenVinoRuntime(path, threads=config.threads, precision=config.precision)
     import torch
 
     from deepmask import checkpoint

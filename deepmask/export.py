@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from deepmask.geometry import cell_indices, cell_windows, mask_grid
 from deepmask.network import DeepMask, Peaks
+from deepmask.quantize import quantized
 
 
 class _Decode(nn.Module):
@@ -33,6 +34,11 @@ def dense(network: DeepMask, path: Path) -> None:
     model = _convert(Peaks(network), torch.zeros(1, 128, 192, 3, dtype=torch.uint8))
     model.reshape([1, -1, -1, 3])
     _save(model, path)
+
+
+def rounded_dense(network: DeepMask, path: Path) -> None:
+    """`dense` with integer convolutions in the trunk."""
+    dense(quantized(network), path)
 
 
 def decoder(network: DeepMask, path: Path) -> None:

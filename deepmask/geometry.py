@@ -95,9 +95,10 @@ def mask_grid(
     """
     steps = (np.arange(config.mask, dtype=np.float32) + 0.5) / config.mask
     corner, sides = windows[:, :2, None], windows[:, 2:, None] - windows[:, :2, None]
-    x, y = ((corner + sides * steps) * (2 / np.float32(size[::-1])[:, None]) - 1).swapaxes(0, 1)
+    scale = 2 / np.array(size[::-1], np.float32)
+    places = (corner + sides * steps) * scale[:, None] - 1
     grid = np.empty((len(windows), config.mask, config.mask, 2), np.float32)
-    grid[..., 0], grid[..., 1] = x[:, None, :], y[:, :, None]
+    grid[..., 0], grid[..., 1] = places[:, 0, None, :], places[:, 1, :, None]
     return grid
 
 

@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from deepmask.network import DeepMask
 
 log = logging.getLogger(__name__)
+
+Precision = Literal["auto", "int8", "bf16", "f32"]
 
 FORMAT = 4
 """Counts up when the converted graphs change, so that old caches are left alone."""
@@ -160,21 +162,23 @@ class OpenVinoRuntime:
     Args:
         weights: a file written by `deepmask.checkpoint.save`.
         threads: CPU cores to use; 0 means all that this process may.
-        precision: "bf16" or "f32"; None takes bf16 where the CPU computes in it.
+        precision: see `DeployConfig.precision`.
     """
 
-    def __init__(self, weights: Path, threads: int = 0, precision: str | None = None) -> None:
+    def __init__(self, weights: Path, threads: int = 0, precision: Precision = "auto") -> None:
         import openvino
 
         self.weights = weights
         self.core = openvino.Core()
         self.concurrency = threads or len(os.sched_getaffinity(0))
-        able = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self.precision = precision or ("bf16" if "BF16" in able else "f32")
+        if precision == "auto":
+            able = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            precision = "int8" if "BF16" in able else "f32"
+        self.precision = precision
         self.description = f"OpenVINO {self.precision} on {self.concurrency} CPU cores"
         self.cache = _cache_folder(weights)
         self.config = self._load_config()
-        self._decoder = self._open("decode", self.precision)
+        self._decoder = self._open("decode")
         self._dense: dict[tuple[int, int], Any] = {}
         self._lock = threading.RLock()
         self._local = threading.local()
@@ -217,7 +221,8 @@ class OpenVinoRuntime:
         if size not in self._local.dense:
             with self._lock:
                 if size not in self._dense:
-                    self._dense[size] = self._open("dense", self.precision, size)
+                    name = "dense8" if self.precision == "int8" else "dense"
+                    self._dense[size] = self._open(name, size)
             self._local.dense[size] = self._dense[size].create_infer_request()
         return self._local.dense[size], self._local.decode
 
@@ -233,22 +238,22 @@ class OpenVinoRuntime:
             path.write_text(json.dumps(dataclasses.asdict(config)))
             return config
 
-    def _open(self, name: str, precision: str, size: tuple[int, int] | None = None) -> Any:
+    def _open(self, name: str, size: tuple[int, int] | None = None) -> Any:
         """Compile a graph of the cache; one that is missing or damaged is converted first."""
         path = self.cache / f"{name}.xml"
         if path.is_file():
             try:
-                return self._compile(path, precision, size)
+                return self._compile(path, size)
             except RuntimeError as error:
                 log.warning("converting again, the cached network is damaged: %s", error)
                 shutil.rmtree(self.cache / "compiled", ignore_errors=True)
         from deepmask import checkpoint, export
 
-        convert = {"dense": export.dense, "decode": export.decoder}[name]
-        convert(checkpoint.load(self.weights), path)
-        return self._compile(path, precision, size)
+        convert = {"dense": export.dense, "dense8": export.rounded_dense, "decode": export.decoder}
+        convert[name](checkpoint.load(self.weights), path)
+        return self._compile(path, size)
 
-    def _compile(self, path: Path, precision: str, size: tuple[int, int] | None) -> Any:
+    def _compile(self, path: Path, size: tuple[int, int] | None) -> Any:
         model = self.core.read_model(path)
         if size is not None:
             model.reshape([1, *size, 3])
@@ -259,7 +264,7 @@ class OpenVinoRuntime:
                 "PERFORMANCE_HINT": "THROUGHPUT",
                 "NUM_STREAMS": str(self.concurrency),
                 "INFERENCE_NUM_THREADS": str(self.concurrency),
-                "INFERENCE_PRECISION_HINT": precision,
+                "INFERENCE_PRECISION_HINT": "f32" if self.precision == "f32" else "bf16",
                 "CACHE_DIR": str(self.cache / "compiled"),
             },
         )

@@ -1,0 +1,92 @@
+"""Rounding to 8 bits: what it does to one convolution, and to the shipped network."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepmask import checkpoint
+from deepmask.config import DeepMaskConfig
+from deepmask.network import DeepMask
+from deepmask.quantize import STEPS, RoundedPointwise, quantized
+from deepmask.runtime import OpenVinoRuntime, TorchRuntime
+
+
+@pytest.fixture(scope="module")
+def network():
+    return checkpoint.load(checkpoint.find_weights("deepmask-lite0"))
+
+
+def picture():
+    """`(96, 128, 3)` uint8: a bright disc on a soft background."""
+    y, x = np.mgrid[:96, :128]
+    image = np.stack([60 + x / 2, 90 + y / 4, 120 - x / 4], -1)
+    image[(y - 48) ** 2 + (x - 64) ** 2 < 22**2] = 230, 60, 40
+    return image.astype(np.uint8)
+
+
+def integer_convolutions(runtime):
+    """Names of the convolutions that OpenVINO computes in integers."""
+    (compiled,) = runtime._dense.values()
+    return [
+        op.get_friendly_name()
+        for op in compiled.get_runtime_model().get_ops()
+        if op.get_rt_info()["layerType"].astype(str) == "Convolution"
+        and "I8" in op.get_rt_info()["primitiveType"].astype(str)
+    ]
+
+
+def test_a_rounded_convolution_is_off_by_no_more_than_its_steps():
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(12, 5, 1, bias=False), nn.BatchNorm2d(5)
+    norm.running_mean, norm.running_var = torch.randn(5), torch.rand(5) + 0.5
+    exact = nn.Sequential(conv, norm).eval().requires_grad_(False)
+    rounded = RoundedPointwise(conv.eval(), norm.eval(), -2.0, 6.0)
+    x = torch.rand(1, 12, 7, 9) * 8 - 2
+    wanted, given = exact(x), rounded(x).detach()
+    weights = rounded.conv.weight.detach().abs()
+    inputs = 0.5 * 8 / STEPS * weights.sum((1, 2, 3))
+    kernels = 0.5 * weights.amax((1, 2, 3)) / (STEPS // 2) * x.abs().sum(1).max()
+    # The zero of the inputs is rounded too, which moves the ends of their range by half a step.
+    most = (2 * inputs + kernels).view(1, -1, 1, 1)
+    assert ((given - wanted).abs() <= most).all()
+    assert not torch.equal(given, wanted)
+
+
+def test_the_shipped_network_stays_the_same_but_for_rounding(network):
+    image = torch.from_numpy(picture()).permute(2, 0, 1)[None].float()
+    wanted = network.dense(image).objectness.sigmoid()
+    given = quantized(network).dense(image).objectness.sigmoid()
+    assert wanted.max() > 0.5
+    assert 0 < (given - wanted).abs().max() < 0.1
+
+
+def test_the_ranges_hold_what_the_shipped_network_computes(network):
+    """Batch norm's statistics bound the inputs: next to nothing is cut off."""
+    rounded, outside = quantized(network), []
+    for module in rounded.trunk.modules():
+        if isinstance(module, RoundedPointwise):
+            low = -module.zero * module.step
+            high = low + STEPS * module.step
+            module.register_forward_pre_hook(
+                lambda _, inputs, low=low, high=high: outside.append(
+                    float(((inputs[0] < low) | (inputs[0] > high)).float().mean())
+                )
+            )
+    rounded.dense(torch.from_numpy(picture()).permute(2, 0, 1)[None].float())
+    assert len(outside) == 31
+    assert max(outside) < 1e-3
+
+
+def test_openvino_computes_them_in_integers(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    torch.manual_seed(0)
+    network = DeepMask(DeepMaskConfig(channels=16, embedding=24)).eval()
+    network.score_tower.score.weight.data.normal_(std=1.0)
+    network.load_state_dict({"score_tower.score.bias": torch.zeros(1)}, strict=False)
+    checkpoint.save(tmp_path / "tiny.safetensors", network)
+    runtime = OpenVinoRuntime(tmp_path / "tiny.safetensors", 1, "int8")
+    reference = TorchRuntime(quantized(network), torch.device("cpu"))
+    given, wanted = (each(picture(), (96, 128), 0.3, 20) for each in (runtime, reference))
+    np.testing.assert_allclose(given.objectness, wanted.objectness, atol=0.02)
+    assert len(integer_convolutions(runtime)) == 31
