@@ -538,6 +538,7 @@ class SortTracker:
             velocities=short[:, VELOCITY],
             ages_s=(self._moved_s - rows[:, BORN_S]).astype(np.float32),
             masks=None if self._size is None else self._masks_now(self._size, index, ghosts),
+            missed=rows[:, SEEN_S] < self._now_s,
         )
 
     def _in_view(self, size: tuple[int, int], index: Indices) -> Indices:

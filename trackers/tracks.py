@@ -36,6 +36,10 @@ class Tracks:
     masks: Masks | None = None
     """N masks (of a coasting object: its last mask, moved with the motion), or None."""
 
+    missed: NDArray[np.bool_] | None = None
+    """`(N,)` true where the last look did not find the object; None where every frame was looked
+    at: `coasting` then says it."""
+
     def __post_init__(self) -> None:
         n = len(self.ids)
         wanted = (n, 4), (n,), (n,), (n, 2), (n,)
@@ -45,8 +49,15 @@ class Tracks:
             for name, array, shape in zip(names, arrays, wanted, strict=True):
                 if array.shape != shape:
                     raise ValueError(f"Tracks.{name} should be {shape}, got {array.shape}")
+        if self.missed is not None and self.missed.shape != (n,):
+            raise ValueError(f"Tracks.missed should be {(n,)}, got {self.missed.shape}")
         if self.masks is not None and len(self.masks) != n:
             raise ValueError(f"Tracks.masks should hold {n} masks, got {len(self.masks)}")
+
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """`(N,)` true where the object was looked for and not found: not merely out of turn."""
+        return self.coasting if self.missed is None else self.missed
 
     def __len__(self) -> int:
         return len(self.ids)

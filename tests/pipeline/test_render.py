@@ -42,6 +42,14 @@ def test_a_coasting_object_is_an_outline():
     assert not (drawn & ~masks.full(0)).any()
 
 
+def test_a_frame_that_nobody_looked_at_looks_like_the_one_before():
+    masks = discs(SIZE, [(60, 50)], 12)
+    seen, unseen = tracks_of(masks), tracks_of(masks, coasting=[True])
+    expected = dataclasses.replace(unseen, missed=np.array([False]))
+    np.testing.assert_array_equal(draw(GREY, expected), draw(GREY, seen))
+    assert (draw(GREY, expected) != draw(GREY, unseen)).any()
+
+
 def test_a_small_object_is_drawn_over_a_large_one():
     both = discs(SIZE, [(60, 50)], 40), discs(SIZE, [(60, 50)], 10)
     for ids in ([1, 2], [2, 1]):

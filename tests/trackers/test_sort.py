@@ -569,6 +569,17 @@ def test_frames_that_nobody_looked_at_are_no_misses():
     assert tracker.update(detections([box_at(50, 50)]), 1.1).ids.tolist() == [1]
 
 
+def test_what_was_missed_stays_so_until_somebody_looks_again():
+    tracker = SortTracker(AS_MEASURED)
+    for k in range(5):
+        tracker.update(detections([box_at(50, 50)]), k / 25)
+    assert not tracker.coast(0.2).lost.any()
+    missed = tracker.update(detections([]), 0.24)
+    assert (missed.coasting.tolist(), missed.lost.tolist()) == ([True], [True])
+    assert tracker.coast(0.28).lost.tolist() == [True]
+    assert tracker.update(detections([box_at(50, 50)]), 0.32).lost.tolist() == [False]
+
+
 def test_coasting_changes_nothing_but_where_objects_are():
     frames = [(detections([box_at(40 + 4 * k, 100)]), k / 5) for k in range(10)]
     plain, coasted = SortTracker(AS_MEASURED), SortTracker(AS_MEASURED)
