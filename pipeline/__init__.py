@@ -56,13 +56,14 @@ def track(
 
     resolved = configs.load(PipelineConfig, config, settings | {"source.source": str(source)})
     with (
-        read_frames(open_source(resolved.source)) as frames,
+        open_source(resolved.source) as opened,
         open_in_region(
-            open_detector, resolved.detector, resolved.source.region, frames.info
+            open_detector, resolved.detector, resolved.source.region, opened.info
         ) as detector,
+        read_frames(opened) as frames,
     ):
         tracker = SortTracker(resolved.tracker)
-        interval = resolved.detector.interval_for(frames.info)
+        interval = resolved.detector.interval_for(opened.info)
         for frame, detections in detect_async(detector, frames, interval):
             if detections is None:
                 yield frame, tracker.coast(frame.time_s)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import cv2
+import numpy as np
 
 from deepmask.checkpoint import CheckpointError
 from deepmask.deploy import DeployConfig, DeviceError, find_proposals, open_runtime
@@ -28,6 +29,7 @@ class DetectorConfig(DeployConfig):
     of a file, which can wait."""
 
     def __post_init__(self) -> None:
+        DeployConfig.__post_init__(self)
         if self.interval != "auto" and self.interval < 1:
             raise ValueError(f"interval should be 1 or more, or auto, got {self.interval}")
 
@@ -54,6 +56,14 @@ class Detector(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
+@runtime_checkable
+class Preparable(Protocol):
+    """What a detector may offer besides: to get ready before the first frame."""
+
+    def prepare(self, size: tuple[int, int]) -> None:
+        """Pictures of `size` (H, W) are about to come."""
+
+
 class DeepMaskDetector:
     """DeepMask's proposals as detections."""
 
@@ -68,6 +78,10 @@ class DeepMaskDetector:
         found = find_proposals(self.runtime, frame.image, self.config)
         masks = Masks((frame.height, frame.width), found.offsets, found.crops)
         return Detections(found.boxes, found.scores, masks, found.appearance)
+
+    def prepare(self, size: tuple[int, int]) -> None:
+        """Compile the network for pictures of `size` (H, W), and run it on a black one."""
+        find_proposals(self.runtime, np.zeros((*size, 3), np.uint8), self.config)
 
     def __enter__(self) -> Self:
         return self
@@ -92,4 +106,11 @@ def open_detector(config: DeployConfig) -> Detector:
         raise InferenceError(f"the network cannot be started: {error}") from error
 
 
-__all__ = ["DeepMaskDetector", "Detector", "DetectorConfig", "Interval", "open_detector"]
+__all__ = [
+    "DeepMaskDetector",
+    "Detector",
+    "DetectorConfig",
+    "Interval",
+    "Preparable",
+    "open_detector",
+]

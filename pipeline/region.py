@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.detector import Detector, Preparable
 from pipeline.errors import SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.sources.config import RegionSetting, polygons_of
@@ -22,7 +23,7 @@ from trackers.detections import Detections
 from trackers.masks import Masks
 
 if TYPE_CHECKING:
-    from pipeline.detector import Detector, DetectorConfig
+    from pipeline.detector import DetectorConfig
 
 MARGIN = 0.1
 """So much of its longer side is seen around a region, so that nothing is cut at its border."""
@@ -123,11 +124,19 @@ def open_in_region(
         PipelineError: it cannot be opened, or the region does not fit the source.
     """
     if setting is None:
-        return open_detector(config)
+        return _prepared(open_detector(config), (info.height, info.width))
     region = Region.of(_pixels(setting, info.width, info.height))
     scale = math.sqrt(region.share)
     sizes = tuple(max(round(px * scale), min(SMALLEST_PX, px)) for px in config.sizes_px)
-    return RegionDetector(open_detector(dataclasses.replace(config, sizes_px=sizes)), region)
+    detector = open_detector(dataclasses.replace(config, sizes_px=sizes))
+    x1, y1, x2, y2 = region.window
+    return RegionDetector(_prepared(detector, (y2 - y1, x2 - x1)), region)
+
+
+def _prepared(detector: Detector, size: tuple[int, int]) -> Detector:
+    if isinstance(detector, Preparable):
+        detector.prepare(size)
+    return detector
 
 
 def _moved(detections: Detections, by: tuple[int, int], size: tuple[int, int]) -> Detections:

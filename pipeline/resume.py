@@ -184,24 +184,38 @@ def load_place(folder: Path) -> Place | None:
     return Place(**words, tracker=tracker) if words["frame"] >= 0 else None
 
 
+def open_after(config: SourceConfig, place: Place | None, stats: RunStats) -> TimedSource:
+    """The source, opened at `place` where seeking leads there, with the `info` of the whole.
+
+    Args:
+        config: which source.
+        place: None for its start.
+        stats: times the source.
+
+    Raises:
+        SourceError: the source cannot be opened.
+    """
+    part = config if place is None else _from(config, place)
+    source = TimedSource(open_source(part), stats)
+    if place is not None and part is not config:
+        source.info = _whole(source.info, place.frame, place.time_s - config.start_s)
+    return source
+
+
 @contextmanager
 def frames_after(
-    config: SourceConfig, place: Place | None, stats: RunStats
+    source: Source, place: Place | None
 ) -> Iterator[tuple[FrameReader, Iterator[Frame]]]:
     """A reader of the source, and its frames after `place`, numbered as from the start.
 
     Args:
-        config: which source.
+        source: of `open_after`.
         place: None for all frames.
-        stats: times the source.
 
     Raises:
-        SourceError: the source cannot be opened, or is another one than it was.
+        SourceError: the source is another one than it was.
     """
-    part = config if place is None else _from(config, place)
-    with read_frames(TimedSource(open_source(part), stats)) as reader:
-        if place is not None and part is not config:
-            reader.info = _whole(reader.info, place.frame, place.time_s - config.start_s)
+    with read_frames(source) as reader:
         yield reader, iter(reader) if place is None else _after(reader, place)
 
 

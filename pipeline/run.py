@@ -31,7 +31,7 @@ from pipeline.errors import PipelineError
 from pipeline.frames import VideoInfo
 from pipeline.inference import detect_async
 from pipeline.region import open_in_region
-from pipeline.resume import Place, frames_after, load_place, open_places
+from pipeline.resume import Place, frames_after, load_place, open_after, open_places
 from pipeline.sinks import FORMATS, Outputs, SinkContext, open_sinks, prepare
 from pipeline.sources import described_cameras, list_cameras, redact
 from pipeline.stats import Progress, RunStats, RunSummary, TimedDetector, Totals, as_dict
@@ -67,23 +67,25 @@ def run(
     """
     stats = stats or RunStats()
     with (
-        frames_after(config.source, place, stats) as (reader, frames),
+        open_after(config.source, place, stats) as source,
         open_in_region(
             detectors.open if detectors else open_detector,
             config.detector,
             config.source.region,
-            reader.info,
+            source.info,
         ) as detector,
-        record(config, reader.info, stats, is_new=place is None) as outputs,
+        # Only now: what a live source shows while the network gets ready would be dropped.
+        frames_after(source, place) as (reader, frames),
+        record(config, source.info, stats, is_new=place is None) as outputs,
         stopping(reader.close, stats) as stop,
-        open_places(config, outputs, reader.info, stats, place) as places,
-        open_sinks(outputs, context_of(config, reader.info, stats, stop), places.states) as sinks,
+        open_places(config, outputs, source.info, stats, place) as places,
+        open_sinks(outputs, context_of(config, source.info, stats, stop), places.states) as sinks,
     ):
         tracker = SortTracker(config.tracker)
         places.go_on(tracker)
-        log.info("%s", announcement(reader.info, detector.description, outputs))
-        stats.begin(reader.info, detector.description)
-        interval = config.detector.interval_for(reader.info)
+        log.info("%s", announcement(source.info, detector.description, outputs))
+        stats.begin(source.info, detector.description)
+        interval = config.detector.interval_for(source.info)
         for frame, detections in detect_async(TimedDetector(detector, stats), frames, interval):
             with stats.stage("track"):
                 if detections is None:

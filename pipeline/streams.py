@@ -16,7 +16,7 @@ from typing import Self
 
 from configs import ConfigError
 from pipeline.config import PipelineConfig
-from pipeline.detector import Detector, DetectorConfig
+from pipeline.detector import Detector, DetectorConfig, Preparable
 from pipeline.frames import Frame
 from pipeline.sinks.config import split
 from trackers.detections import Detections
@@ -93,6 +93,11 @@ class _Lent:
     def detect(self, frame: Frame) -> Detections:
         """What the detector sees, as soon as a thread is free for it."""
         return self._pool.submit(self._detector.detect, frame).result()
+
+    def prepare(self, size: tuple[int, int]) -> None:
+        """As the detector does, where it does."""
+        if isinstance(self._detector, Preparable):
+            self._pool.submit(self._detector.prepare, size).result()
 
     def __enter__(self) -> Self:
         return self

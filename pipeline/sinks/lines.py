@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -47,7 +48,8 @@ class LinesSink:
         self._lines = lines
         self._waiting = [] if header is None or state else [header]
         self._bytes = 0
-        self._written_s = time.monotonic()
+        # The first line goes out at once: whoever reads along sees that it runs.
+        self._written_s = -math.inf
         try:
             self._file = WholeFile(target, state["bytes"] if state else 0)
         except OSError as error:

@@ -169,8 +169,9 @@ def test_progress_of_a_continued_run_counts_the_whole(video, tmp_path, scripted)
     place = pipeline.resume.load_place(tmp_path / "killed")
     infos = []
     for begin in (None, place):
-        with pipeline.resume.frames_after(config, begin, RunStats()) as (reader, frames):
-            infos.append(reader.info)
+        source = pipeline.resume.open_after(config, begin, RunStats())
+        with pipeline.resume.frames_after(source, begin) as (_, frames):
+            infos.append(source.info)
             first = next(frames).index
     assert place is not None
     assert first == place.frame + 1

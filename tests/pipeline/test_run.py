@@ -238,6 +238,20 @@ def test_quiet_says_nothing(video, tmp_path, scripted, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_live_source_begins_when_the_detector_is_ready(video, tmp_path, scripted):
+    detector, sizes = scripted(), []
+
+    def prepare(size):
+        time.sleep(0.3)
+        sizes.append((size, detector.calls))
+
+    detector.prepare = prepare
+    arguments = ["--source", str(video), "--output", str(tmp_path), "--save", "jsonl"]
+    assert main([*arguments, "--set", "source.live=true", "--view", "none"]) == 0
+    assert sizes == [((240, 320), 0)]
+    assert lines_of(tmp_path / "tracks.jsonl")[0]["frame"] == 0
+
+
 def test_live_source_drops_what_nobody_waits_for(video, tmp_path, scripted):
     scripted(before=lambda frame: time.sleep(0.1))
     arguments = ["--source", str(video), "--output", str(tmp_path), "--save", ALL]

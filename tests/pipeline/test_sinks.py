@@ -31,6 +31,7 @@ from pipeline.sinks import (
     window,
 )
 from pipeline.sinks.base import Drawing, Receipts, Writer
+from pipeline.sinks.lines import LinesSink
 from pipeline.sinks.web import WebSink
 from pipeline.stats import RunStats
 from tests.fakes import discs, tracks_of
@@ -61,6 +62,15 @@ def test_jsonl_holds_what_the_contract_says(tmp_path):
     assert tracked["box"] == what[0][1].boxes[0].tolist()
     assert what[0][1].masks is not None
     assert coasting["mask"] == what[0][1].masks.rle(1)
+
+
+def test_the_first_line_goes_out_at_once(tmp_path):
+    sink = LinesSink(tmp_path / "lines.txt", lambda result: [str(result.frame.index)])
+    for frame, tracks in results([0.0, 0.04]):
+        sink.write(Result(frame, tracks, 0.0))
+    assert (tmp_path / "lines.txt").read_text() == "0\n"
+    sink.close()
+    assert (tmp_path / "lines.txt").read_text() == "0\n1\n"
 
 
 def test_jsonl_of_boxes_only_and_of_nothing(tmp_path):
