@@ -61,6 +61,16 @@ def by_quality(windows: Windows) -> Windows:
     return dataclasses.replace(windows, objectness=windows.quality)
 
 
+COLUMNS = (
+    "AR@10",
+    "AR@100",
+    "S / M / L @100",
+    "val, IoU .5",
+    "novel, IoU .5 (results)",
+    "CPU-ms",
+)
+
+
 class Variant(NamedTuple):
     """The network with something changed."""
 
@@ -227,25 +237,25 @@ def time_dense(
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table."""
-    head = (
-        "| | AR@10 | AR@100 | S / M / L @100 | val, IoU .5 | novel, IoU .5 (results) | CPU-ms |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    )
-    return "\n".join((*head, *map(_line, rows)))
+    return as_table(("", *COLUMNS), [(row.name, *cells(row)) for row in rows])
 
 
-def _line(row: Row) -> str:
-    sizes = " / ".join(_share(v) for v in (row.small, row.medium, row.large))
-    cells = (
-        row.name,
+def as_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    every = (head, ["---"] * len(head), *lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in every)
+
+
+def cells(row: Row) -> list[str]:
+    """A row's figures, as in `COLUMNS`."""
+    return [
         _share(row.ar10),
         _share(row.ar100),
-        sizes,
+        " / ".join(_share(value) for value in (row.small, row.medium, row.large)),
         _share(row.val),
         f"{_share(row.novel)} ({row.novel_results:.1f})",
         f"{row.dense_ms:.0f}",
-    )
-    return f"| {' | '.join(cells)} |"
+    ]
 
 
 def _share(value: float) -> str:
