@@ -85,6 +85,9 @@ class SortConfig:
     recovery_overlap: float = 0.2
     """Smallest IoU of the grown boxes there; 1 leaves the pass out."""
 
+    recovery_s: float = 1.0
+    """Who was seen there longer ago than this will have left the place, and is not sought."""
+
     height_weight: float = 0.5
     """Weight of the IoU of the heights beside the IoU of the boxes."""
 
@@ -144,6 +147,7 @@ class SortConfig:
 
 _NOT_NEGATIVE = (
     "lost_s",
+    "recovery_s",
     "coast_s",
     "tentative_gap_s",
     "reentry_s",
@@ -351,9 +355,8 @@ class SortTracker:
         d = d[seen.scores.take(d) >= config.strong_score]
         if len(d) == 0:
             return
-        t = ((matches.partner < 0) & (table.ids > 0.0)).nonzero()[0]
-        if table.features is not None:
-            t = t[self._kinds().take(t) != FORGOTTEN]
+        missed = (matches.partner < 0) & (table.ids > 0.0)
+        t = (missed & self._lately(config.recovery_s)).nonzero()[0]
         there = boxlib.grown(table.boxes.take(t, 0), config.recovery_growth)
         here = boxlib.grown(seen.boxes.take(d, 0), config.recovery_growth)
         overlap = boxlib.iou(there, here)
@@ -425,10 +428,7 @@ class SortTracker:
         return self.config.steady_boxes and self._size is None
 
     def _bury(self) -> None:
-        """Forget who was missed and has not been seen for too long.
-
-        Who was seen in the frame before is alive whatever the step: a stream may pause.
-        """
+        """Forget who was missed and has not been seen for too long."""
         table, config = self._table, self.config
         longest_s = self._now_s - np.minimum.reduce(table.seen_s, initial=math.inf)
         if self._tentative == 0 and longest_s <= config.lost_s:
@@ -437,10 +437,17 @@ class SortTracker:
         if table.features is not None:
             memory_s = max(memory_s, config.reentry_s)
         patience_s = np.where(table.ids > 0.0, memory_s, config.tentative_gap_s)
-        alive = self._now_s - table.seen_s <= patience_s
-        alive |= table.seen_s == self._before_s
+        alive = self._lately(patience_s)
         if not alive.all():
             table.keep(alive.nonzero()[0])
+
+    def _lately(self, patience_s: Floats | float) -> NDArray[np.bool_]:
+        """`(N,)` whether each tracklet was seen not longer ago than that, or in the frame before.
+
+        The latter whatever the step between the frames: a stream may be slow, or pause.
+        """
+        seen_s = self._table.seen_s
+        return np.asarray((self._now_s - seen_s <= patience_s) | (seen_s == self._before_s))
 
     def _give_birth(self, seen: _Seen, matches: Matches) -> None:
         """Start a tracklet for each detection that is good enough and nobody's."""

@@ -127,6 +127,15 @@ def test_two_trackers_know_nothing_of_each_other():
     assert two.update(detections([box_at(50, 50)]), 0.0).ids.tolist() == [1]
 
 
+@pytest.mark.parametrize(("away", "wanted"), [(10, 1), (30, 2)])
+def test_who_turned_while_unseen_is_sought_where_it_was_seen_last_but_not_for_long(away, wanted):
+    """It came from the left, and is back at the place where it disappeared."""
+    there = box_at(20 + 6 * 19, 100)
+    frames = [[box_at(20 + 6 * k, 100)] for k in range(20)] + [[]] * away + [[there]] * 5
+    config = dataclasses.replace(AS_MEASURED, recovery_s=0.8, lost_s=5.0)
+    assert run([detections(boxes) for boxes in frames], config=config)[-1].ids.tolist() == [wanted]
+
+
 # Masks.
 
 
