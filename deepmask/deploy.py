@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from deepmask.checkpoint import find_weights
 from deepmask.geometry import input_size
 from deepmask.proposals import ProposalConfig, Proposals, Windows, merge, propose
-from deepmask.runtime import OpenVinoRuntime, Precision, Runtime, TorchRuntime
+from deepmask.runtime import OpenVinoRuntime, Precision, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,10 @@ class DeployConfig:
     """What a CPU computes the network in: "int8", "bf16" or "f32"; "auto" takes int8 (the trunk's
     1x1 convolutions, the rest bf16) where the processor computes in bf16, else f32."""
 
+    batch: int = 8
+    """Most pictures that a GPU looks at together, of those that wait for it; none waits for
+    others."""
+
     proposals: ProposalConfig = dataclasses.field(default_factory=ProposalConfig)
 
     def __post_init__(self) -> None:
@@ -52,6 +56,8 @@ class DeployConfig:
             raise ValueError(
                 f"sizes_px should be one or more sizes from 64 px up, got {self.sizes_px}"
             )
+        if self.batch < 1:
+            raise ValueError(f"batch should be 1 or more, got {self.batch}")
 
 
 def open_runtime(config: DeployConfig) -> Runtime:
@@ -69,6 +75,7 @@ def open_runtime(config: DeployConfig) -> Runtime:
         import torch
 
         from deepmask import checkpoint
+        from deepmask.torch_runtime import TorchRuntime
 
         if torch.cuda.is_available():
             name = "cuda:0" if device in ("auto", "cuda") else device
@@ -77,7 +84,7 @@ def open_runtime(config: DeployConfig) -> Runtime:
                     f"no device {name!r}: this machine has cuda:0 to "
                     f"cuda:{torch.cuda.device_count() - 1}"
                 )
-            return TorchRuntime(checkpoint.load(path), torch.device(name))
+            return TorchRuntime(checkpoint.load(path), torch.device(name), config.batch)
         if device != "auto":
             raise DeviceError(
                 f"device {device!r} asked for, but this torch ({torch.__version__}) finds no CUDA "
@@ -88,6 +95,7 @@ def open_runtime(config: DeployConfig) -> Runtime:
     import torch
 
     from deepmask import checkpoint
+    from deepmask.torch_runtime import TorchRuntime
 
     log.warning("openvino is not installed: running in torch, several times slower")
     return TorchRuntime(checkpoint.load(path), torch.device("cpu"))

@@ -23,7 +23,7 @@ import configs
 from deepmask.deploy import find_proposals
 from deepmask.evaluate import EVALUATION, average_recall, results_of
 from deepmask.network import DeepMask
-from deepmask.runtime import TorchRuntime
+from deepmask.torch_runtime import TorchRuntime
 from deepmask.training.coco import Photograph, load_set
 from deepmask.training.config import TrainConfig
 from deepmask.training.plans import load_sets

@@ -9,7 +9,8 @@ from deepmask import checkpoint
 from deepmask.config import DeepMaskConfig
 from deepmask.network import DeepMask
 from deepmask.quantize import STEPS, RoundedPointwise, quantized
-from deepmask.runtime import OpenVinoRuntime, TorchRuntime
+from deepmask.runtime import OpenVinoRuntime
+from deepmask.torch_runtime import TorchRuntime
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from deepmask.checkpoint import CheckpointError
 from deepmask.config import DeepMaskConfig
 from deepmask.deploy import DeployConfig, DeviceError, open_runtime
 from deepmask.network import DeepMask
-from deepmask.runtime import OpenVinoRuntime, TorchRuntime
+from deepmask.runtime import OpenVinoRuntime
+from deepmask.torch_runtime import TorchRuntime
 
 SIZE = (192, 256)
 

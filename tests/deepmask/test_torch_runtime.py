@@ -1,0 +1,138 @@
+"""The torch runtime: alone or in batches, from many threads, one picture gets the same answer."""
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from deepmask.config import DeepMaskConfig
+from deepmask.network import DeepMask
+from deepmask.torch_runtime import MOST_PROGRAMS, TorchRuntime, _resize
+
+SIZE = (96, 128)
+CPU = torch.device("cpu")
+DEVICES = [CPU, pytest.param(torch.device("cuda", 0), marks=pytest.mark.gpu)]
+
+
+def network():
+    torch.manual_seed(0)
+    result = DeepMask(DeepMaskConfig(channels=16, embedding=24))
+    with torch.no_grad():
+        result.score_tower.score.weight.normal_(std=1.0)
+        result.load_state_dict({"score_tower.score.bias": torch.zeros(1)}, strict=False)
+    return result
+
+
+def pictures(count, shape=(90, 140)):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*shape, 3)).astype(np.uint8) for _ in range(count)]
+
+
+class Watched(TorchRuntime):
+    """Notes the size of each batch; the first one waits until `go` is set."""
+
+    def __init__(self, batch):
+        super().__init__(network(), CPU, batch)
+        self.batches: list[int] = []
+        self.began, self.go = threading.Event(), threading.Event()
+
+    def look(self, pixels, size, count):
+        self.batches.append(len(pixels))
+        self.began.set()
+        assert self.go.wait(60)
+        return super().look(pixels, size, count)
+
+
+def wait_for_waiting(runtime, count):
+    deadline = time.monotonic() + 60
+    while len(runtime._waiting) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_batch_answers_as_one_by_one(device):
+    alone, together = TorchRuntime(network(), device), TorchRuntime(network(), device, batch=4)
+    given = pictures(8)
+    wanted = [alone(picture, SIZE, 0.2, 10) for picture in given]
+    for _ in range(3):  # without a graph, when it is captured, and from it
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda picture: together(picture, SIZE, 0.2, 10), given))
+        tolerance = 1e-4 if device == CPU else 2e-2
+        for one, other in zip(wanted, found, strict=True):
+            assert len(one.scores) > 0
+            np.testing.assert_allclose(np.sort(other.scores), np.sort(one.scores), atol=tolerance)
+            if device == CPU:
+                np.testing.assert_array_equal(other.windows, one.windows)
+                np.testing.assert_allclose(other.masks, one.masks, atol=1e-4)
+
+
+def test_what_waits_is_looked_at_together_and_what_comes_alone_at_once():
+    runtime = Watched(batch=4)
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(runtime, pictures(1)[0], SIZE, 0.2, 10)
+        assert runtime.began.wait(60)  # alone, though a batch would have room for more
+        others = [pool.submit(runtime, picture, SIZE, 0.2, 10) for picture in pictures(6)]
+        others.append(pool.submit(runtime, pictures(1, (64, 64))[0], SIZE, 0.2, 10))
+        wait_for_waiting(runtime, 7)
+        runtime.go.set()
+        for run in [first, *others]:
+            assert len(run.result().scores) <= 10
+    assert runtime.batches[0] == 1
+    assert sorted(runtime.batches[1:]) == [1, 2, 4]  # the picture of another shape is by itself
+
+
+def test_a_failure_reaches_every_call_of_its_batch_and_ends_there(monkeypatch):
+    runtime = TorchRuntime(network(), CPU, batch=4)
+
+    def fail(pixels, size, count):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(4) as pool:
+        patch.setattr(runtime, "look", fail)
+        for run in [pool.submit(runtime, p, SIZE, 0.2, 10) for p in pictures(4, (64, 64))]:
+            with pytest.raises(RuntimeError, match="out of memory"):
+                run.result()
+    assert len(runtime(pictures(1)[0], SIZE, 0.2, 10).scores) > 0
+
+
+def test_shapes_are_forgotten_in_time():
+    runtime = TorchRuntime(network(), CPU)
+    for width in range(40, 40 + MOST_PROGRAMS + 3):
+        runtime(pictures(1, (40, width))[0], (32, 32), 0.2, 1)
+    assert len(runtime._free[0].programs) == MOST_PROGRAMS
+
+
+@pytest.mark.parametrize(("size", "way"), [(SIZE, cv2.INTER_LINEAR), ((32, 64), cv2.INTER_AREA)])
+def test_pictures_are_resized_as_on_the_cpu(size, way):
+    picture = cv2.GaussianBlur(pictures(1, (120, 160))[0], (0, 0), 3)
+    images = torch.from_numpy(picture.transpose(2, 0, 1).copy()).float()[None]
+    given = _resize(images, size)[0].numpy().transpose(1, 2, 0)
+    wanted = cv2.resize(picture, size[::-1], interpolation=way)
+    assert np.abs(given - wanted).mean() < 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which captures")
+def test_a_graph_that_cannot_be_captured_is_one_warning(caplog):
+    runtime, stream = TorchRuntime(network(), CPU), cast(torch.cuda.Stream, None)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert runtime.capture(lambda: (torch.zeros(1),), stream) is None
+    assert len(caplog.records) == 1
+    assert len(runtime(pictures(1)[0], SIZE, 0.2, 10).scores) > 0
+
+
+@pytest.mark.gpu
+def test_the_second_batch_of_a_shape_is_captured():
+    runtime = TorchRuntime(network(), torch.device("cuda", 0))
+    for _ in range(5):
+        runtime(pictures(1)[0], SIZE, 0.2, 10)
+    programs = [program for lane in runtime._free for program in lane.programs.values()]
+    assert runtime.graphs
+    assert any(program.captured is not None for program in programs)
