@@ -80,6 +80,13 @@ class Variant(NamedTuple):
     score: Callable[[Windows], Windows] = same
 
 
+class Computed(NamedTuple):
+    """A network, and in what numbers it is computed."""
+
+    weights: str
+    precision: str
+
+
 class Row(NamedTuple):
     """What a variant reaches. Recall is of masks, in [0, 1]."""
 
@@ -115,6 +122,7 @@ def variants(weights: str, folder: Path) -> list[Variant]:
             Variant(f"input {sizes} px", (f"detector.sizes_px={sizes}",))
             for sizes in ("320", "448", "640", "832", "320, 640")
         ),
+        Variant("computed in bf16", ("detector.precision=bf16",)),
         Variant("score: objectness alone", score=by_objectness),
         Variant("score: predicted IoU alone", score=by_quality),
         Variant("mask: low-rank alone, not refined", (f"detector.weights={unrefined}",)),
@@ -160,7 +168,7 @@ def measure(
         v: configs.load(PipelineConfig, v.preset, [*RANKED, *settings, *v.settings]).detector
         for v in chosen
     }
-    runtimes = {config.weights: open_runtime(config) for config in given.values()}
+    runtimes = {computed(config): open_runtime(config) for config in given.values()}
     on_val, on_novel = (collect(given, runtimes, photographs) for photographs in (val, novel))
     dense_ms = time_dense(given, runtimes)
     rows = []
@@ -178,28 +186,33 @@ def measure(
                 val=average_recall(val, kept, "segm")["at IoU .5"],
                 novel=average_recall(novel, kept_novel, "segm", recall_only=True)["at IoU .5"],
                 novel_results=len(kept_novel) / len(novel),
-                dense_ms=sum(dense_ms[config.weights, size_px] for size_px in config.sizes_px),
+                dense_ms=sum(dense_ms[computed(config), size_px] for size_px in config.sizes_px),
             )
         )
     return rows
 
 
+def computed(config: DeployConfig) -> Computed:
+    """What computes for a variant."""
+    return Computed(config.weights, config.precision)
+
+
 def collect(
     given: Mapping[Variant, DeployConfig],
-    runtimes: Mapping[str, Runtime],
+    runtimes: Mapping[Computed, Runtime],
     photographs: Sequence[Photograph],
 ) -> dict[Variant, list[Result]]:
     """Results of each variant; the network looks at a photograph once at each size."""
     results: dict[Variant, list[Result]] = {variant: [] for variant in given}
     for photograph in photographs:
         image = photograph.image()
-        seen: dict[tuple[str, int], Windows] = {}
+        seen: dict[tuple[Computed, int], Windows] = {}
         for variant, config in given.items():
-            looks = [(config.weights, size_px) for size_px in config.sizes_px]
-            for weights, size_px in looks:
-                if (weights, size_px) not in seen:
-                    found = look(runtimes[weights], image, size_px, config)
-                    seen[weights, size_px] = found
+            looks = [(computed(config), size_px) for size_px in config.sizes_px]
+            for network, size_px in looks:
+                if (network, size_px) not in seen:
+                    found = look(runtimes[network], image, size_px, config)
+                    seen[network, size_px] = found
             windows = variant.score(merge([seen[key] for key in looks]))
             size = (photograph.height, photograph.width)
             results[variant] += results_of(photograph, propose(windows, size, config.proposals))
@@ -217,17 +230,17 @@ def at_working_point(
 
 
 def time_dense(
-    given: Mapping[Variant, DeployConfig], runtimes: Mapping[str, Runtime], rounds: int = 9
-) -> dict[tuple[str, int], float]:
-    """CPU milliseconds of the dense part for each weights and size, measured in turns."""
+    given: Mapping[Variant, DeployConfig], runtimes: Mapping[Computed, Runtime], rounds: int = 9
+) -> dict[tuple[Computed, int], float]:
+    """CPU milliseconds of the dense part of each network at each size, measured in turns."""
     picture = np.random.default_rng(0).integers(0, 256, (*PICTURE, 3)).astype(np.uint8)
 
-    def cpu_ms(weights: str, size_px: int) -> float:
+    def cpu_ms(network: Computed, size_px: int) -> float:
         began = time.process_time()
-        runtimes[weights](picture, input_size(PICTURE, size_px), NOTHING_SCORES, 1)
+        runtimes[network](picture, input_size(PICTURE, size_px), NOTHING_SCORES, 1)
         return 1e3 * (time.process_time() - began)
 
-    keys = {(config.weights, size_px) for config in given.values() for size_px in config.sizes_px}
+    keys = {(computed(config), size_px) for config in given.values() for size_px in config.sizes_px}
     for key in keys:
         cpu_ms(*key)  # compiles
     measures = {str(key): functools.partial(cpu_ms, *key) for key in keys}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import configs
+from deepmask.training.config import TrainConfig
 from pipeline.config import PipelineConfig
 
 
@@ -17,6 +18,12 @@ def test_presets_load_and_differ_from_the_defaults():
     assert {"accurate", "fast", "file", "webcam"} <= set(names)
     for name in names:
         assert configs.load(PipelineConfig, name) != PipelineConfig(), name
+
+
+def test_recipes_of_trainings_are_no_presets_of_a_run():
+    recipes = configs.presets(TrainConfig)
+    assert "train_lite0" in recipes
+    assert not set(recipes) & set(configs.presets(PipelineConfig))
 
 
 def test_settings_survive_being_written_and_read(tmp_path):
