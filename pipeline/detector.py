@@ -37,6 +37,10 @@ class DetectorConfig(DeployConfig):
         """How often to look at a source."""
         return 1 if self.interval == "auto" and not info.is_live else self.interval
 
+    def for_source(self, info: VideoInfo) -> Self:
+        """The same for a source: of a live one, frames that wait to make a batch would get old."""
+        return dataclasses.replace(self, batch=1) if info.is_live else self
+
 
 class Detector(Protocol):
     """Finds the objects of a frame. Your own only needs these four."""

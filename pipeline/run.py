@@ -70,7 +70,7 @@ def run(
         open_after(config.source, place, stats) as source,
         open_in_region(
             detectors.open if detectors else open_detector,
-            config.detector,
+            config.detector.for_source(source.info),
             config.source.region,
             source.info,
         ) as detector,
@@ -109,7 +109,7 @@ def run_all(
         stats: counts of each.
         progress: shown while they run.
     """
-    with SharedDetectors(open_detector) as detectors, stopped_by_signals(*stats):
+    with SharedDetectors(open_detector, len(each)) as detectors, stopped_by_signals(*stats):
         runs = [
             partial(run, config, counts, detectors=detectors)
             for config, counts in zip(each, stats, strict=True)

@@ -56,23 +56,31 @@ def settings_of_each(config: PipelineConfig, sources: Sequence[str]) -> list[Pip
 class SharedDetectors:
     """Opens detectors as `open_detector` does, but each only once; closes them at its own end.
 
-    All streams work on the threads that keep one detector busy, and take turns on them.
+    All streams work on the threads that keep one detector busy, and take turns on them. On a GPU
+    their frames are looked at together: those that wait, up to one of each stream.
+
+    Args:
+        open_detector: opens one.
+        streams: how many share them.
     """
 
-    def __init__(self, open_detector: Callable[[DetectorConfig], Detector]) -> None:
-        self._open_detector = open_detector
+    def __init__(
+        self, open_detector: Callable[[DetectorConfig], Detector], streams: int = 1
+    ) -> None:
+        self._open_detector, self._streams = open_detector, streams
         self._opened: dict[DetectorConfig, Detector] = {}
         self._lock = threading.Lock()
         self._stack = ExitStack()
 
     def open(self, config: DetectorConfig) -> Detector:
-        """The detector of these settings, to be used by any number of streams."""
+        """The detector of these settings, to be used by any stream."""
+        config = dataclasses.replace(config, batch=self._streams)
         with self._lock:
             if config not in self._opened:
                 detector = self._stack.enter_context(self._open_detector(config))
                 pool = ThreadPoolExecutor(detector.concurrency, thread_name_prefix="shared detect")
                 self._stack.callback(pool.shutdown, cancel_futures=True)
-                self._opened[config] = _Lent(detector, pool)
+                self._opened[config] = _Lent(detector, pool, self._streams)
             return self._opened[config]
 
     def __enter__(self) -> Self:
@@ -85,10 +93,11 @@ class SharedDetectors:
 class _Lent:
     """A detector that its user does not close, on threads that it shares."""
 
-    def __init__(self, detector: Detector, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, detector: Detector, pool: ThreadPoolExecutor, streams: int) -> None:
         self._detector, self._pool = detector, pool
         self.description = detector.description
-        self.concurrency = detector.concurrency
+        # Its share of the threads, but two: one frame is looked at while one's result is taken.
+        self.concurrency = min(detector.concurrency, max(2, detector.concurrency // streams))
 
     def detect(self, frame: Frame) -> Detections:
         """What the detector sees, as soon as a thread is free for it."""

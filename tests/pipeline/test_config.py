@@ -7,6 +7,8 @@ import dataclasses
 import configs
 from deepmask.training.config import TrainConfig
 from pipeline.config import PipelineConfig
+from pipeline.detector import DetectorConfig
+from pipeline.frames import VideoInfo
 
 
 def test_defaults_are_complete():
@@ -42,3 +44,9 @@ def test_every_setting_is_documented():
     for group in dataclasses.fields(PipelineConfig):
         owner = type(getattr(PipelineConfig(), group.name))
         assert inspect.getdoc(owner), owner
+
+
+def test_only_frames_of_files_wait_for_a_batch():
+    config = DetectorConfig(batch=8)
+    assert config.for_source(VideoInfo("camera", 640, 480, is_live=True)).batch == 1
+    assert config.for_source(VideoInfo("clip", 640, 480, is_live=False)) == config

@@ -204,6 +204,20 @@ def test_streams_take_turns_on_the_threads_of_one_detector():
     assert most == 2
 
 
+@pytest.mark.parametrize(("threads", "each"), [(1, 1), (2, 2), (8, 2), (12, 3)])
+def test_streams_share_the_threads_and_make_a_batch(threads, each):
+    opened = []
+
+    def install(config: DetectorConfig) -> ScriptedDetector:
+        opened.append(config.batch)
+        return ScriptedDetector(concurrency=threads)
+
+    with SharedDetectors(install, streams=4) as detectors:
+        for batch in (1, 8):  # of a live source, and of a file
+            assert detectors.open(DetectorConfig(batch=batch)).concurrency == each
+    assert opened == [4]
+
+
 def test_other_settings_open_another_detector():
     opened = []
 
