@@ -10,28 +10,41 @@ import openvino
 import torch
 from torch import Tensor, nn
 
-from deepmask.geometry import cell_indices, cell_windows, mask_grid
+from deepmask.geometry import cell_indices
 from deepmask.network import DeepMask, Peaks
 from deepmask.quantize import quantized
 
 
+class _Dense(nn.Module):
+    """`Peaks` with the detail's channels last, as OpenCV samples it."""
+
+    def __init__(self, network: DeepMask) -> None:
+        super().__init__()
+        self.peaks = Peaks(network)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        scores, features, detail = self.peaks(images)
+        return scores, features, detail.permute(0, 2, 3, 1)
+
+
 class _Decode(nn.Module):
-    """`DeepMask.decode_at` with probabilities out."""
+    """`DeepMask.decode_at` for samples with channels last, with probabilities out."""
 
     def __init__(self, network: DeepMask) -> None:
         super().__init__()
         self.network = network
 
     def forward(
-        self, features: Tensor, detail: Tensor, indices: Tensor, grid: Tensor
+        self, features: Tensor, indices: Tensor, samples: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        masks, quality, appearance = self.network.decode_at(features, detail, indices, grid)
+        detail = samples.permute(0, 3, 1, 2)
+        masks, quality, appearance = self.network.decode_at(features, indices, detail)
         return masks.sigmoid(), quality.sigmoid(), appearance
 
 
 def dense(network: DeepMask, path: Path) -> None:
     """Write the dense half, for pictures `(1, H, W, 3)` uint8 of any size."""
-    model = _convert(Peaks(network), torch.zeros(1, 128, 192, 3, dtype=torch.uint8))
+    model = _convert(_Dense(network), torch.zeros(1, 128, 192, 3, dtype=torch.uint8))
     model.reshape([1, -1, -1, 3])
     _save(model, path)
 
@@ -44,12 +57,11 @@ def rounded_dense(network: DeepMask, path: Path) -> None:
 def decoder(network: DeepMask, path: Path) -> None:
     """Write the mask decoder, for any picture size and any number of windows."""
     config, size = network.config, (64, 64)
-    count, cells = len(cell_windows(size, config)), slice(0, 3)
+    cells = cell_indices(size, config)
     example = {
-        "features": torch.zeros(1, count + 1, config.channels),
-        "detail": torch.zeros(1, config.detail, size[0] // 4, size[1] // 4),
-        "indices": torch.from_numpy(cell_indices(size, config)[cells])[None],
-        "grid": torch.from_numpy(mask_grid(cell_windows(size, config)[cells], size, config))[None],
+        "features": torch.zeros(1, len(cells) + 1, config.channels),
+        "indices": torch.from_numpy(cells[:3])[None],
+        "samples": torch.zeros(3, config.mask, config.mask, config.detail),
     }
     _save(_convert(_Decode(network), example), path)
 

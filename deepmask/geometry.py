@@ -18,6 +18,9 @@ from deepmask.config import DeepMaskConfig
 SIZE_STEP = 32
 """Network input sides are multiples of this many pixels."""
 
+DETAIL_STRIDE = 4
+"""Pixels of the input for one of the map that sharpens masks."""
+
 
 class Level(NamedTuple):
     """One level of the pyramid."""
@@ -78,28 +81,6 @@ def cell_indices(size: tuple[int, int], config: DeepMaskConfig) -> NDArray[np.in
         windows = sliding_window_view(bordered, (config.window, config.window))
         indices.append(windows.reshape(-1, config.window**2))
     return np.concatenate(indices)
-
-
-def mask_grid(
-    windows: NDArray[np.float32], size: tuple[int, int], config: DeepMaskConfig
-) -> NDArray[np.float32]:
-    """Where the pixels of masks lie in the picture, as torch's `grid_sample` counts.
-
-    Args:
-        windows: `(K, 4)` of `cell_windows`.
-        size: (H, W) of the input.
-        config: of the network.
-
-    Returns:
-        `(K, 56, 56, 2)` x, y of the pixels' centres; the picture reaches from -1 to 1.
-    """
-    steps = (np.arange(config.mask, dtype=np.float32) + 0.5) / config.mask
-    corner, sides = windows[:, :2, None], windows[:, 2:, None] - windows[:, :2, None]
-    scale = 2 / np.array(size[::-1], np.float32)
-    places = (corner + sides * steps) * scale[:, None] - 1
-    grid = np.empty((len(windows), config.mask, config.mask, 2), np.float32)
-    grid[..., 0], grid[..., 1] = places[:, 0, None, :], places[:, 1, :, None]
-    return grid
 
 
 def input_size(size: tuple[int, int], size_px: int) -> tuple[int, int]:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepmask.config import DeepMaskConfig
+from deepmask.geometry import DETAIL_STRIDE
 
 # EfficientNet-B0 (Tan and Le 2019, table 1): expansion, channels, repeats, stride, kernel.
 STAGES = (
@@ -38,7 +39,6 @@ PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
 """What the ImageNet weights were trained with: (pixel - 127) / 128."""
 
 DYNAMIC_WIDTH = 8
-DETAIL_STRIDE = 4
 
 
 class Dense(NamedTuple):
@@ -312,16 +312,15 @@ class DeepMask(nn.Module):
             indices: `(B, K, 81)` int64, the cells' rows of `geometry.cell_indices`.
             windows: `(B, K, 4)` px, the cells' rows of `geometry.cell_windows`.
         """
-        return self.decode_at(features, detail, indices, _grid(windows, detail, self.config.mask))
+        return self.decode_at(features, indices, _sample(detail, windows, self.config.mask))
 
-    def decode_at(self, features: Tensor, detail: Tensor, indices: Tensor, grid: Tensor) -> Decoded:
-        """`decode`, given where the pixels of the masks lie: `geometry.mask_grid` `(B, K, ...)`."""
+    def decode_at(self, features: Tensor, indices: Tensor, samples: Tensor) -> Decoded:
+        """`decode`, given the detail `(B * K, D, 56, 56)` under the pixels of the masks."""
         batch, count = indices.shape[:2]
         first = torch.arange(batch, device=indices.device) * features.shape[1]
         rows = (indices + first.view(-1, 1, 1)).flatten()
         cells = features.flatten(0, 1).index_select(0, rows).view(batch * count, -1)
-        sampled = _sample(detail, grid)
-        masks, quality = self.mask_head(cells, sampled)
+        masks, quality = self.mask_head(cells, samples)
         side = self.config.mask
         return Decoded(
             masks.view(batch, count, side, side),
@@ -374,27 +373,21 @@ def dense_dtype(network: nn.Module) -> torch.dtype:
     return next(network.parameters()).dtype
 
 
-def _grid(windows: Tensor, detail: Tensor, side: int) -> Tensor:
-    """`geometry.mask_grid` of `windows` `(B, K, 4)` px: `(B, K, side, side, 2)`."""
+def _sample(detail: Tensor, windows: Tensor, side: int) -> Tensor:
+    """Bilinear samples of `detail` `(B, D, h, w)` on a grid over each of `windows` `(B, K, 4)` px.
+
+    Returns:
+        `(B * K, D, side, side)`; zero outside the picture.
+    """
+    batch, count = windows.shape[:2]
     height, width = detail.shape[2] * DETAIL_STRIDE, detail.shape[3] * DETAIL_STRIDE
     steps = (torch.arange(side, device=windows.device) + 0.5) / side
     x1, y1, x2, y2 = windows.unsqueeze(3).unbind(2)
     x = ((x1 + (x2 - x1) * steps) * (2 / width) - 1).unsqueeze(2).expand(-1, -1, side, -1)
     y = ((y1 + (y2 - y1) * steps) * (2 / height) - 1).unsqueeze(3).expand(-1, -1, -1, side)
-    return torch.stack([x, y], -1)
-
-
-def _sample(detail: Tensor, grid: Tensor) -> Tensor:
-    """Bilinear samples of `detail` `(B, D, h, w)` at the places of `_grid`.
-
-    Returns:
-        `(B * K, D, side, side)`; zero outside the picture.
-    """
-    batch, count, side = grid.shape[:3]
     # In float32 also where the network is not: half precision would move places by pixels.
-    sampled = F.grid_sample(
-        detail.float(), grid.flatten(1, 2), mode="bilinear", align_corners=False
-    )
+    grid = torch.stack([x, y], -1).reshape(batch, -1, side, 2)
+    sampled = F.grid_sample(detail.float(), grid, mode="bilinear", align_corners=False)
     sampled = sampled.to(detail.dtype)
     return sampled.view(batch, -1, count, side, side).transpose(1, 2).flatten(0, 1)
 

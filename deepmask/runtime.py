@@ -1,7 +1,7 @@
-"""Two ways to run the network: torch (CUDA or CPU) and OpenVINO (CPU). Pictures in, windows out.
+"""What runs the network, pictures in, windows out; and OpenVINO doing it, on the CPU.
 
-Both run the dense half on the whole picture, then decode masks only for the cells that can still
-reach the wanted score. Neither needs the other installed or imported.
+It runs the dense half on the whole picture, then decodes masks only for the cells that can still
+reach the wanted score. It does without torch: `torch_runtime.py` is the other way to run it.
 """
 
 from __future__ import annotations
@@ -15,28 +15,22 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from deepmask.config import DeepMaskConfig
-from deepmask.geometry import cell_indices, cell_windows, mask_grid
-from deepmask.proposals import LEAST, Windows, choose_cells
-
-if TYPE_CHECKING:
-    import torch
-
-    from deepmask.network import DeepMask
+from deepmask.geometry import DETAIL_STRIDE, cell_indices, cell_windows
+from deepmask.proposals import Windows, choose_cells
 
 log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "int8", "bf16", "f32"]
 
-FORMAT = 4
+FORMAT = 5
 """Counts up when the converted graphs change, so that old caches are left alone."""
 
 
@@ -61,99 +55,6 @@ class Runtime(Protocol):
             count: most windows.
         """
         ...
-
-
-class TorchRuntime:
-    """The network in torch: float16 on a CUDA stream for each thread, or float32 on the CPU.
-
-    All shapes are fixed by the picture's size and `count`, and nothing waits for the device before
-    the one download at the end, so that two frames in flight keep a GPU busy.
-    """
-
-    def __init__(self, network: DeepMask, device: torch.device) -> None:
-        import torch
-
-        from deepmask.network import Peaks
-
-        self.config, self.device = network.config, device
-        self.cuda = device.type == "cuda"
-        dtype = torch.float16 if self.cuda else torch.float32
-        network = network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = network.eval().requires_grad_(False)
-        self._peaks = Peaks(self.network)
-        name = torch.cuda.get_device_name(device) if self.cuda else "CPU"
-        self.description = f"torch {'float16' if self.cuda else 'float32'} on {name}"
-        self.concurrency = 2 if self.cuda else 1
-        self._local = threading.local()
-        self._tables: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def __call__(
-        self, image: NDArray[np.uint8], size: tuple[int, int], min_score: float, count: int
-    ) -> Windows:
-        import torch
-
-        with torch.inference_mode(), self._stream():
-            scores, features, detail = self._peaks(self._upload(_resize(image, size)))
-            indices, windows = self._geometry(size)
-            objectness, cells = scores[0].topk(min(count, len(indices)))
-            masks, quality, appearance = self.network.decode(
-                features, detail, indices[cells][None], windows[cells][None]
-            )
-            quality, masks = quality[0].float().sigmoid(), masks[0].sigmoid()
-            tensors = (objectness, quality, masks, windows[cells], appearance[0])
-            arrays = self._download(tensors)
-        keep = arrays[0] >= max(min_score**2, LEAST)
-        return Windows(*(np.asarray(array[keep], np.float32) for array in arrays))
-
-    def _geometry(self, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """`cell_indices` and `cell_windows` on the device."""
-        import torch
-
-        if size not in self._tables:
-            indices = torch.from_numpy(cell_indices(size, self.config)).to(self.device)
-            windows = torch.from_numpy(cell_windows(size, self.config)).to(self.device)
-            self._tables[size] = indices, windows
-        return self._tables[size]
-
-    def _upload(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        """uint8 to the device, through this thread's pinned buffer where there is a GPU."""
-        import torch
-
-        if not self.cuda:
-            return torch.from_numpy(image)[None]
-        pinned = getattr(self._local, "pixels", None)
-        if pinned is None or pinned.shape != image.shape:
-            pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
-            self._local.pixels = pinned
-        pinned.numpy()[:] = image
-        return pinned.to(self.device, non_blocking=True)[None]
-
-    def _download(self, tensors: tuple[torch.Tensor, ...]) -> list[NDArray[Any]]:
-        """The tensors as arrays, with one wait for all; the arrays live until the next call."""
-        import torch
-
-        if not self.cuda:
-            return [tensor.numpy() for tensor in tensors]
-        pinned = getattr(self._local, "results", None)
-        if pinned is None or any(p.shape != t.shape for p, t in zip(pinned, tensors, strict=True)):
-            pinned = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in tensors]
-            self._local.results = pinned
-        for host, tensor in zip(pinned, tensors, strict=True):
-            host.copy_(tensor, non_blocking=True)
-        torch.cuda.current_stream(self.device).synchronize()
-        return [host.numpy() for host in pinned]
-
-    @contextlib.contextmanager
-    def _stream(self) -> Iterator[None]:
-        import torch
-
-        if not self.cuda:
-            yield
-            return
-        if not hasattr(self._local, "stream"):
-            self._local.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        with torch.cuda.device(self.device), torch.cuda.stream(self._local.stream):
-            yield
 
 
 class OpenVinoRuntime:
@@ -207,10 +108,8 @@ class OpenVinoRuntime:
         windows = cell_windows(size, self.config)[cells]
         inputs = {
             "features": dense.get_output_tensor(1),
-            "detail": dense.get_output_tensor(2),
             "indices": cell_indices(size, self.config)[cells][None],
-            # An input, because in bfloat16 the graph would compute places that are pixels off.
-            "grid": mask_grid(windows, size, self.config)[None],
+            "samples": _sample(dense.get_output_tensor(2).data[0], windows, self.config.mask),
         }
         result = decode.infer(inputs, share_inputs=True)
         masks, quality, appearance = (result[i][0] for i in range(3))
@@ -276,6 +175,28 @@ def _resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     smaller = size[0] * size[1] < 0.5 * image.shape[0] * image.shape[1]
     way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=way), np.uint8)
+
+
+def _sample(
+    detail: NDArray[np.float32], windows: NDArray[np.float32], side: int
+) -> NDArray[np.float32]:
+    """Bilinear samples of the stride-4 detail `(h, w, D)` over `windows` `(K, 4)` px.
+
+    As `network._sample`, four times as fast as OpenVINO's and not in bfloat16, which would move
+    places by pixels.
+
+    Returns:
+        `(K, side, side, D)`; zero outside the picture.
+    """
+    samples = np.empty((len(windows), side, side, detail.shape[2]), np.float32)
+    pitches = (windows[:, 2] - windows[:, 0]) / (DETAIL_STRIDE * side)
+    # Pixel i is centred at i + 1/2 in the window, and at i in OpenCV.
+    corners = windows[:, :2] / DETAIL_STRIDE + pitches[:, None] / 2 - 0.5
+    for sample, pitch, (x, y) in zip(samples, pitches, corners, strict=True):
+        matrix = np.array([[pitch, 0, x], [0, pitch, y]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        cv2.warpAffine(detail, matrix, (side, side), dst=sample, flags=flags)
+    return samples
 
 
 def _no_windows(config: DeepMaskConfig) -> Windows:

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from deepmask.config import DeepMaskConfig
-from deepmask.geometry import cell_indices, cell_windows, input_size, mask_grid, pyramid
+from deepmask.geometry import cell_indices, cell_windows, input_size, pyramid
 from deepmask.network import DeepMask, Peaks
+from deepmask.network import _sample as network_sample
+from deepmask.runtime import _sample as runtime_sample
 
 CONFIG = DeepMaskConfig(channels=16, embedding=24)
 SIZE = (96, 160)
@@ -51,14 +53,15 @@ def test_gathered_windows_equal_the_dense_convolution(network, dense):
         )
 
 
-def test_the_places_of_mask_pixels_are_those_that_the_network_computes(network, dense):
-    windows = cell_windows(SIZE, CONFIG)[::50]
-    index = torch.from_numpy(cell_indices(SIZE, CONFIG)[::50]).expand(2, -1, -1)
-    grid = torch.from_numpy(mask_grid(windows, SIZE, CONFIG)).expand(2, -1, -1, -1, -1)
-    given = network.decode_at(dense.features, dense.detail, index, grid)
-    boxes = torch.from_numpy(windows).expand(2, -1, -1)
-    wanted = network.decode(dense.features, dense.detail, index, boxes)
-    torch.testing.assert_close(given.masks, wanted.masks, atol=1e-4, rtol=1e-4)
+def test_the_cpu_samples_the_detail_where_the_network_does():
+    y, x = np.mgrid[: SIZE[0] // 4, : SIZE[1] // 4]
+    detail = np.stack([np.sin(x / 3), np.cos(y / 4), x * y / 500], -1).astype(np.float32)
+    windows = cell_windows(SIZE, CONFIG)[::20]
+    wanted = network_sample(
+        torch.from_numpy(detail).permute(2, 0, 1)[None], torch.from_numpy(windows)[None], 56
+    )
+    given = runtime_sample(detail, windows, 56)
+    np.testing.assert_allclose(given, wanted.permute(0, 2, 3, 1), atol=0.02)
 
 
 def test_decoding_some_cells_equals_decoding_all(network, dense):
