@@ -117,12 +117,43 @@ def run_program(*flags: str, save_as: str = "jsonl") -> tuple[dict[str, Any], li
         SystemExit: the run failed; with what it said.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pipeline.run", *flags, "--view", "none", "--quiet"]
-        command += ["--output", folder, "--save", save_as]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise SystemExit(f"{' '.join(command)}\n{done.stderr.strip()}")
-        summary: dict[str, Any] = json.loads((Path(folder) / "summary.json").read_text())
+        _run_into(folder, *flags, "--save", save_as)
         tracks = Path(folder) / "tracks.jsonl"
         lines = tracks.read_text().splitlines() if tracks.exists() else []
-        return summary, [json.loads(line) for line in lines]
+        return _summary(Path(folder)), [json.loads(line) for line in lines]
+
+
+def run_streams(sources: Sequence[str], *flags: str) -> list[dict[str, Any]]:
+    """One run of `pipeline.run` on several sources at once; gives the summary of each.
+
+    Raises:
+        SystemExit: a stream failed; with what it said.
+    """
+    named = [flag for source in sources for flag in ("--source", source)]
+    with tempfile.TemporaryDirectory() as folder:
+        _run_into(folder, *named, *flags, "--save", "jsonl")
+        # One source alone has no folder below that of the run.
+        folders = sorted(Path(folder).glob("stream-*")) or [Path(folder)]
+        return [_summary(one) for one in folders]
+
+
+def _run_into(folder: str, *flags: str) -> None:
+    command = [sys.executable, "-m", "pipeline.run", *flags, "--view", "none", "--quiet"]
+    run_command([*command, "--output", folder])
+
+
+def run_command(command: Sequence[str]) -> str:
+    """What a command prints.
+
+    Raises:
+        SystemExit: it failed; with what it said.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr.strip()}")
+    return done.stdout
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return summary
