@@ -14,6 +14,7 @@ import torch
 from deepmask.config import DeepMaskConfig
 from deepmask.network import DeepMask
 from deepmask.torch_runtime import MOST_PROGRAMS, TorchRuntime, _resize
+from tests.operators import WAITING, Asked
 
 SIZE = (96, 128)
 CPU = torch.device("cpu")
@@ -116,6 +117,17 @@ def test_pictures_are_resized_as_on_the_cpu(size, way):
     given = _resize(images, size)[0].numpy().transpose(1, 2, 0)
     wanted = cv2.resize(picture, size[::-1], interpolation=way)
     assert np.abs(given - wanted).mean() < 1
+
+
+def test_looking_waits_for_nothing_that_is_computed():
+    """What a CUDA graph cannot hold, and what would keep the CPU from working ahead of a GPU."""
+    runtime = TorchRuntime(network(), CPU)
+    pixels = torch.zeros(2, 90, 140, 3, dtype=torch.uint8)
+    with torch.inference_mode():
+        runtime.look(pixels, SIZE, 10)  # makes its tables
+        with Asked() as asked:
+            runtime.look(pixels, SIZE, 10)
+    assert asked.names & WAITING == set()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which captures")

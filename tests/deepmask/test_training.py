@@ -25,6 +25,7 @@ from deepmask.training.plans import Damage, load_sets
 from deepmask.training.resample import resample, weights
 from deepmask.training.samples import Samples
 from deepmask.training.train import main
+from tests.operators import WAITING, Asked
 
 NETWORK = DeepMaskConfig()
 SIZE = 128
@@ -273,6 +274,29 @@ def test_a_device_draws_what_the_cpu_draws(discs, damage, long_side_px):
         assert (drawn["cells"][i][valid] == wanted["cells"][valid]).all()
         apart = (drawn["masks"][i].float() - wanted["masks"].float()).abs()
         assert apart.mean() < 1
+
+
+def test_drawing_and_training_wait_for_nothing_that_is_computed(discs, tmp_path, monkeypatch):
+    """A GPU's queue is kept full only if the CPU need not ask it for anything."""
+    monkeypatch.setattr(trainer, "load_imagenet", lambda trunk, name: None)
+    config = TrainConfig(
+        network=DeepMaskConfig(channels=16, embedding=32),
+        data=DataConfig(shares={"things": 1.0}, paste=1.0, degrade=1.0),
+        device="cpu",
+    )
+    stage = StageConfig(size_px=64, long_side_px=(60, 70))
+    samples = Samples(load_sets(discs, config.data), config, stage)
+    store = Store(samples.planner.photographs, 480, torch.device("cpu"))
+    device = DeviceSamples(store, config, stage)
+    plans = collate([samples.planner(i) for i in range(2)])
+    trained = trainer.Trainer(config, tmp_path)
+    # On a CPU the optimiser counts its steps there; on a GPU they are counted on it.
+    monkeypatch.setattr(trained.optimizer, "step", lambda: None)
+    trained.step(device.draw(plans))  # makes its tables
+    with Asked() as asked:
+        trained.step(device.draw(plans))
+    assert len(asked.names) > 50
+    assert asked.names & WAITING == set()
 
 
 def test_photographs_that_are_too_large_are_stored_smaller(discs):
