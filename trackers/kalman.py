@@ -75,14 +75,16 @@ class KalmanModel:
         self.noise = np.array([[config.centre_noise**2], [config.size_noise**2]])
         """`(2, 1)` variance of a measured centre and of a measured side: R in units of size^2."""
 
-    def start(self, measured: Floats) -> Floats:
-        """`(N, 14)` filters of objects first seen, at rest.
+    def start(self, measured: Floats, velocity: Floats | float = 0.0) -> Floats:
+        """`(N, 14)` filters of objects first seen.
 
         Args:
             measured: `(N, 4)` cx, cy, w, h in pixels.
+            velocity: `(2,)` expected vx, vy of their centres in pixels a second, or at rest.
         """
         filters = np.zeros((len(measured), 14))
         filters[:, :4] = measured
+        filters[:, 4:6] = velocity
         filters[:, 8:10] = self.noise.T
         filters[:, 12:] = self.config.first_speed**2
         return filters

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from trackers import association
 from trackers import boxes as boxlib
 from trackers.masks import Masks
-from trackers.tracklets import AREA, BORN_S, BOX, HITS, REDUNDANT, SCORE, VELOCITY
+from trackers.tracklets import AREA, BORN_S, BOX, HITS, REDUNDANT, SCORE, SETTLED_HITS, VELOCITY
 
 Floats = NDArray[np.float64]
 
@@ -103,12 +103,8 @@ def remember(rows: Floats, now: NDArray[np.bool_], dt_s: float, config: PartsCon
     rows[:, REDUNDANT] += weight * (now - rows[:, REDUNDANT])
 
 
-SETTLED_HITS = 4.0
-"""Sightings before which a velocity is not known; till then a part is taken to move along."""
-
-
 def _move_together(part: Floats, whole: Floats, config: PartsConfig) -> NDArray[np.bool_]:
-    """Whether `(K, COLUMNS)` pairs have almost the same velocity."""
+    """Whether `(K, COLUMNS)` pairs have almost the same velocity, or none that is known yet."""
     apart = part[:, VELOCITY] - whole[:, VELOCITY]
     speed = np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2)
     size = np.sqrt(part[:, 2] * part[:, 3])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trackers import association, occlusion, parts
+from trackers import association, camera, occlusion, parts
 from trackers import boxes as boxlib
 from trackers.detections import Detections
 from trackers.jitter import Jitter
@@ -38,6 +38,7 @@ from trackers.tracklets import (
     REDUNDANT,
     SCORE,
     SEEN_S,
+    SETTLED_HITS,
     SIDES,
     VELOCITY,
     Tracklets,
@@ -94,6 +95,10 @@ class SortConfig:
     mask_weight: float = 0.7
     """Share of the masks' IoU in the overlap, the rest is that of the boxes; 0 ignores masks."""
 
+    camera_objects: int = 3
+    """From so many known objects on new ones are taken to move as these do all together, with the
+    camera (see `trackers.camera`)."""
+
     tentative_gap_s: float = 0.0
     """How long a tentative tracklet may stay unseen."""
 
@@ -141,8 +146,9 @@ class SortConfig:
                 "weak_score should not exceed strong_score, both in [0, 1], "
                 f"got {self.weak_score} and {self.strong_score}"
             )
-        if self.confirm_hits < 1:
-            raise ValueError(f"confirm_hits should be at least 1, got {self.confirm_hits}")
+        for name in ("confirm_hits", "camera_objects"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, got {getattr(self, name)}")
 
 
 _NOT_NEGATIVE = (
@@ -461,7 +467,7 @@ class SortTracker:
         if len(new) == 0:
             return
         rows = np.zeros((len(new), COLUMNS))
-        rows[:, FILTER] = self._model.start(seen.centres.take(new, 0))
+        rows[:, FILTER] = self._model.start(seen.centres.take(new, 0), self._common_velocity())
         rows[:, MEASURED] = seen.rows.take(new, 0)[:, 4:]
         rows[:, EVIDENCE] = rows[:, SCORE]
         rows[:, BORN_S] = self._now_s
@@ -470,6 +476,15 @@ class SortTracker:
             rows[:, AREA] = seen.mask_areas.take(new)
         self._table.add(rows, seen.masks, seen.features, new)
         self._tentative += len(new)
+
+    def _common_velocity(self) -> Floats:
+        """`(2,)` vx, vy that the objects in view share, 0 where too few are known."""
+        rows = self._table.rows
+        known = (rows[:, SEEN_S] == self._now_s) & (rows[:, HITS] >= SETTLED_HITS)
+        velocities = rows[known, VELOCITY]
+        if len(velocities) < self.config.camera_objects:
+            return np.zeros(2)
+        return camera.common_velocity(velocities)
 
     def _doubled(self, seen: _Seen, new: Indices, held: Indices) -> NDArray[np.bool_]:
         """Which of the detections `new` lie on one of `held`, by masks if there are any."""

@@ -41,6 +41,9 @@ INNOVATION = slice(26, 30)
 SAMPLED_S = 30
 COLUMNS = 31
 
+SETTLED_HITS = 4.0
+"""Sightings before which a velocity is not known."""
+
 FEATURE_MEMORY = 0.9
 """Share of the old appearance vector that a new sighting leaves."""
 

@@ -136,6 +136,30 @@ def test_who_turned_while_unseen_is_sought_where_it_was_seen_last_but_not_for_lo
     assert run([detections(boxes) for boxes in frames], config=config)[-1].ids.tolist() == [wanted]
 
 
+def names_of_parked_cars(camera_objects):
+    """How many identities each car of a row has before a camera that begins to turn.
+
+    The cars stand 30 pixels apart; those on the right come into the picture one by one.
+    """
+    config = dataclasses.replace(AS_MEASURED, camera_objects=camera_objects)
+    tracker, left = SortTracker(config), 0.0
+    names: dict[int, set[int]] = {}
+    for k in range(40):
+        left -= min(2 * max(k - 8, 0), 24)
+        cars = {car: left + 30 * car for car in range(60) if 0 < left + 30 * car < 300}
+        boxes = [box_at(x, 100, 24, 16) for x in cars.values()]
+        tracks = tracker.update(detections(boxes), k / 10)
+        for car, box in zip(cars, boxes, strict=True):
+            name = id_of(tracks, box)
+            names.setdefault(car, set()).update(set() if name is None else {name})
+    return [len(some) for some in names.values() if some]
+
+
+def test_new_objects_are_sought_where_a_turning_camera_takes_them():
+    assert max(names_of_parked_cars(camera_objects=3)) == 1
+    assert max(names_of_parked_cars(camera_objects=1000)) > 1
+
+
 # Masks.
 
 
