@@ -4,8 +4,9 @@
 
 DIR of `--data` holds the sets of docs/training.md. Every training is the first one with one thing
 changed, from ImageNet's weights. They run one after the other, each in a folder of OUTPUT; started
-again, the command goes on where it was stopped. Each is measured as by `benchmarks.ablation`, and
-OUTPUT/table.md holds what is known so far. `--train` changes all of them: longer ones, say.
+again, the command goes on where it was stopped. Each is measured as `benchmarks.network_ablation`
+does it, and OUTPUT/table.md holds what is known so far. `--train` changes all of them: longer
+ones, say.
 """
 
 from __future__ import annotations
@@ -17,8 +18,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import ablation, measuring
-from benchmarks.ablation import Row, Variant
+from benchmarks import measuring
+from benchmarks.network_ablation import (
+    COLUMNS,
+    Row,
+    Variant,
+    arguments,
+    as_table,
+    cells,
+    measure,
+)
 from deepmask.training.coco import load_set
 
 BUDGET = ("images=30000", "validate_every=1")
@@ -60,14 +69,14 @@ def table(rows: Mapping[str, Row]) -> str:
     lines = []
     for name, settings in TRAININGS.items():
         what = " ".join(f"`--set {shlex.quote(setting)}`" for setting in settings)
-        known = ablation.cells(rows[name]) if name in rows else ["not run"] * len(ablation.COLUMNS)
+        known = cells(rows[name]) if name in rows else ["not run"] * len(COLUMNS)
         lines.append([name, what, *known])
-    return ablation.as_table(("", "changed", *ablation.COLUMNS), lines)
+    return as_table(("", "changed", *COLUMNS), lines)
 
 
 def main() -> None:
     """Train, measure and print."""
-    parser = ablation.arguments("training_ablation", __doc__)
+    parser = arguments("training_ablation", __doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--train", metavar="KEY=VALUE", action="append", default=[])
     parser.add_argument("--list", action="store_true", help="only print the commands")
@@ -86,7 +95,7 @@ def main() -> None:
         if not known.exists():
             weights = train(name, options.data, folder, options.train)
             variant = Variant(name, (f"detector.weights={weights}",))
-            (row,) = ablation.measure([variant], options.set, val, novel)
+            (row,) = measure([variant], options.set, val, novel)
             measuring.save(known, row._asdict())
         rows[name] = Row(**json.loads(known.read_text()))
         (options.output / "table.md").write_text(table(rows) + "\n")

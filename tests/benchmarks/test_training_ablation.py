@@ -6,8 +6,7 @@ import types
 import pytest
 
 import configs
-from benchmarks import ablation
-from benchmarks.ablation import Row
+from benchmarks.network_ablation import Row
 from benchmarks.training_ablation import BUDGET, TRAININGS, main
 from deepmask.network import DeepMask
 from deepmask.training.config import TrainConfig
@@ -43,7 +42,7 @@ def test_trainings_go_on_where_they_were_stopped(tmp_path, monkeypatch, capsys):
     fake = types.SimpleNamespace(run=run)
     monkeypatch.setattr("benchmarks.training_ablation.subprocess", fake)
     monkeypatch.setattr("benchmarks.training_ablation.load_set", lambda *_: [])
-    monkeypatch.setattr(ablation, "measure", lambda *_: [ROW])
+    monkeypatch.setattr("benchmarks.training_ablation.measure", lambda *_: [ROW])
     with pytest.raises(KeyboardInterrupt):
         start()
     known = [".200" in line for line in (tmp_path / "table.md").read_text().splitlines()[2:]]

@@ -1,6 +1,6 @@
 """What each choice in the network as deployed is worth: recall, working point, time.
 
-    python -m benchmarks.ablation --data DIR [--limit 40] [--set detector.weights=FILE]
+    python -m benchmarks.network_ablation --data DIR [--limit 40] [--set detector.weights=FILE]
 
 DIR holds the sets `val` (all objects labelled) and `val-novel` (kinds that training never showed).
 Every row is the default with one thing changed; no training is needed. Average recall is that of
@@ -286,7 +286,7 @@ def arguments(name: str, doc: str | None) -> Any:
 
 def main() -> None:
     """Measure and print."""
-    options = arguments("ablation", __doc__).parse_args()
+    options = arguments("network_ablation", __doc__).parse_args()
     about = measuring.announce()
     val, novel = (load_set(options.data, name)[: options.limit] for name in ("val", "val-novel"))
     weights = configs.load(PipelineConfig, None, options.set).detector.weights

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import ablation
+from benchmarks.network_ablation import (
+    at_working_point,
+    by_objectness,
+    by_quality,
+    write_unrefined,
+)
 from deepmask import checkpoint
 from deepmask.config import DeepMaskConfig
 from deepmask.network import DeepMask
@@ -17,7 +22,7 @@ def test_unrefined_masks_are_those_of_a_network_without_refinement(tmp_path):
     torch.manual_seed(0)
     network = DeepMask(DeepMaskConfig(channels=16, embedding=24))
     checkpoint.save(tmp_path / "whole.safetensors", network)
-    ablation.write_unrefined(tmp_path / "whole.safetensors", tmp_path / "unrefined.safetensors")
+    write_unrefined(tmp_path / "whole.safetensors", tmp_path / "unrefined.safetensors")
     unrefined = checkpoint.load(tmp_path / "unrefined.safetensors")
     alone = DeepMask(dataclasses.replace(network.config, refinement="none"))
     alone.load_state_dict(unrefined.state_dict(), strict=False)
@@ -41,13 +46,13 @@ def test_a_score_of_one_part_alone():
     some = np.array([0.9, 0.4], np.float32)
     rest = np.zeros((2, 1), np.float32)
     windows = Windows(some, some[::-1], rest, rest, rest)
-    assert ablation.by_objectness(windows).scores == pytest.approx([0.9, 0.4])
-    assert ablation.by_quality(windows).scores == pytest.approx([0.4, 0.9])
+    assert by_objectness(windows).scores == pytest.approx([0.9, 0.4])
+    assert by_quality(windows).scores == pytest.approx([0.4, 0.9])
 
 
 def test_the_working_point_is_where_val_has_ten_results_a_picture():
     on_val = [{"image_id": 1 + i % 2, "score": i / 100} for i in range(100)]
     on_novel = [{"image_id": 3, "score": score} for score in (0.9, 0.8, 0.79)]
-    kept, kept_novel = ablation.at_working_point(2, on_val, on_novel)
+    kept, kept_novel = at_working_point(2, on_val, on_novel)
     assert len(kept) == 20
     assert [row["score"] for row in kept_novel] == [0.9, 0.8]
