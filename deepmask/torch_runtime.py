@@ -156,8 +156,9 @@ class TorchRuntime:
             if not self.graphs:
                 return None
             try:
+                work()  # a thread's first call makes handles of libraries: no graph can hold that
                 graph = torch.cuda.CUDAGraph()
-                # The other lane's thread may go on with its work meanwhile.
+                # Other threads go on with their work meanwhile.
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     return graph, work()
             except RuntimeError as error:
@@ -203,8 +204,7 @@ class _Lane:
 class _Program:
     """What is done with batches of one shape: from the second on, on a GPU, one captured graph.
 
-    The first batch runs without: libraries choose their kernels and get their memory then, which a
-    graph cannot hold. So pictures that come in all sizes are not captured in vain.
+    The first batch runs without, so that pictures that come in all sizes are not captured in vain.
 
     Args:
         runtime: what looks.

@@ -175,7 +175,7 @@ class DeviceSamples:
     def __init__(self, store: Store, config: TrainConfig, stage: StageConfig) -> None:
         self.store, self.size = store, stage.size_px
         self.device = store.pictures.device
-        # Sums are of small numbers with 11 bits each, kept in float32 by the tensor cores.
+        # Pixels less grey fit float16 exactly; its 11 bits are enough for the weights.
         self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
         self.targets = TargetMaker(
             stage.size_px, config.network, config.data.positives, self.device
@@ -255,19 +255,16 @@ def degrade(images: Tensor, damage: Tensor, noise: Tensor) -> Tensor:
 
 def _blur(sigma: Tensor, motion: Tensor, side: Tensor, size: int) -> Tensor:
     """Matrices `(n, size, size)` that blur one axis; each of the three numbers may be none."""
-    n = len(sigma)
     steps = torch.arange(size, device=sigma.device)
-    offset = (steps - steps[:, None]).expand(n, -1, -1)
+    offset = steps - steps[:, None]
     bell = torch.exp(-0.5 * (offset / sigma.clamp(min=0.01)[:, None, None]).square())
     length = motion.long()[:, None, None]
     first = -(length // 2)
     box = ((offset >= first) & (offset < first + length)).float()
     kernel = torch.where(length > 1, box, bell)
-    start = torch.zeros_like(side)
-    full, small = (
-        torch.stack([start, length], 1)
-        for length in (torch.full_like(side, size), torch.where(side > 0, side, size))
-    )
+    start, end = torch.zeros_like(side), torch.full_like(side, size)
+    full = torch.stack([start, end], 1)
+    small = torch.stack([start, torch.where(side > 0, side, end)], 1)
     straight = torch.zeros_like(side, dtype=torch.bool)
     shrink = weights(full, small, straight, size, size)
     grow = weights(small, full, straight, size, size)
