@@ -223,7 +223,7 @@ def _overlaps(
     side = masks.shape[1] // 2
     binary = masks > 0.5
     pairs = binary[:, ::2].astype(np.float32) + binary[:, 1::2]
-    halves = (pairs[:, :, ::2] + pairs[:, :, 1::2]) / 4
+    halves = np.asarray((pairs[:, :, ::2] + pairs[:, :, 1::2]) / 4, np.float32)
     windows = windows / np.float32(pitch)
     rows = _sampling(windows[:, 1], windows[:, 3], height, side)
     cols = _sampling(windows[:, 0], windows[:, 2], width, side)
