@@ -223,7 +223,7 @@ def _overlaps(
     side = masks.shape[1] // 2
     binary = masks > 0.5
     pairs = binary[:, ::2].astype(np.float32) + binary[:, 1::2]
-    halves = np.asarray((pairs[:, :, ::2] + pairs[:, :, 1::2]) / 4, np.float32)
+    halves = (pairs[:, :, ::2] + pairs[:, :, 1::2]) / 4
     windows = windows / np.float32(pitch)
     rows = _sampling(windows[:, 1], windows[:, 3], height, side)
     cols = _sampling(windows[:, 0], windows[:, 2], width, side)
@@ -233,7 +233,7 @@ def _overlaps(
     union = squares[:, None] + squares[None, :] - inter
     areas = np.maximum(drawn.sum(1), TINY)
     inside = np.minimum(inter / areas[:, None], 1)
-    return inter / np.maximum(union, TINY), inside, areas
+    return np.asarray(inter / np.maximum(union, TINY), np.float32), inside, areas
 
 
 def _sampling(
