@@ -31,7 +31,7 @@ MEMORY_PAIRS = 500.0
 TRUST_PAIRS = 15.0
 """Pairs of innovations like those of a perfect detector that are taken to have come before."""
 
-LEARN_PAIRS, SAMPLE_EVERY = 300, 64
+LEARN_PAIRS, SAMPLE_EVERY = 200, 64
 """After so many pairs only two successive frames of so many are looked at."""
 
 LARGEST = 0.3

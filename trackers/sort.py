@@ -405,10 +405,9 @@ class SortTracker:
 
     def _correct(self, seen: _Seen, matches: Matches) -> None:
         """Feed each matched detection to its tracklet."""
-        t = (matches.partner >= 0).nonzero()[0]
+        t, d = matches.pairs()
         if len(t) == 0:
             return
-        d = matches.partner.take(t)
         table, sightings = self._table, seen.rows.take(d, 0)
         rows, centres, measured = table.rows.take(t, 0), sightings[:, :4], sightings[:, 4:]
         if seen.masks is not None:
@@ -532,9 +531,11 @@ class SortTracker:
     def _report(self) -> Tracks:
         """Confirmed objects seen now or a moment ago, ordered by identity."""
         table = self._table
+        seen_s = table.seen_s
+        unseen_s = self._now_s - seen_s
+        recent = unseen_s <= self.config.coast_s
         # Who was followed for two frames only is not believed for longer than that.
-        patience_s = np.minimum(self.config.coast_s, table.seen_s - table.rows[:, BORN_S])
-        recent = self._now_s - table.seen_s <= patience_s
+        recent &= unseen_s <= seen_s - table.rows[:, BORN_S]
         if self._tentative:
             recent &= table.ids > 0.0
         if table.crops:
@@ -627,6 +628,7 @@ class Matches:
 
     def __init__(self, tracklets: int, detections: int) -> None:
         self.shape = (tracklets, detections)
+        self._pairs: list[tuple[Indices, Indices]] = []
         self.left = detections
         """How many detections are nobody's yet."""
         nobody = np.empty(tracklets + detections, np.intp)
@@ -645,6 +647,15 @@ class Matches:
         self.partner[i] = j
         self.owner[j] = i
         self.left -= len(j)
+        self._pairs.append((i, j))
+
+    def pairs(self) -> tuple[Indices, Indices]:
+        """Tracklet and detection of each match, `(K,)` both."""
+        if len(self._pairs) == 1:
+            return self._pairs[0]
+        none = np.zeros(0, np.intp)
+        i, j = zip((none, none), *self._pairs, strict=True)
+        return np.concatenate(i), np.concatenate(j)
 
 
 class _Seen:
@@ -665,9 +676,9 @@ class _Seen:
         self.extents = _to_extents(sides_and_scores[:2])
         """`(2, M)` areas and heights of the boxes."""
         self.masks, self.features = detections.masks, detections.features
-        self.mask_areas: Floats = np.zeros(0)
         if self.masks is not None:
-            self.mask_areas = self.masks.areas().astype(np.float64)
+            self.mask_areas: Floats = self.masks.areas().astype(np.float64)
+            """`(M,)` pixels of the masks, where there are any."""
 
     def __len__(self) -> int:
         return len(self.boxes)
