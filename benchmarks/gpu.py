@@ -6,14 +6,12 @@ Three measurements. One frame of 640x480 at a time, from the picture in memory t
 Many such frames from as many threads as keep the GPU busy, with batches of up to 1, 8 and 32; of
 these also the network alone, without what the CPU does with its answers. And `pipeline.run` on
 several 1920x1080 sources at once that play at their own pace, 30 frames a second, as cameras do:
-what they drop, in all and after the first seconds, in which the GPU's graphs are made.
+what they drop, and how old their results are.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import configs
-from benchmarks import measuring
-from deepmask.geometry import input_size
+from benchmarks import measuring, streams
+from deepmask.deploy import look
 from pipeline.config import PipelineConfig
 from pipeline.detector import DeepMaskDetector, Detector, open_detector
 from pipeline.frames import Frame
@@ -38,12 +36,13 @@ from pipeline.sources.config import SourceConfig
 
 BATCHES = (1, 8, 32)
 WARM_S = 3.0
-"""Of each measurement, the part at its beginning that is not counted, or counted apart."""
+"""The beginning of a measurement, which is not counted: the GPU's graphs are made then."""
 
 
 def latencies(detector: Detector, frames: Sequence[Frame], seconds: float) -> dict[str, float]:
     """p50, p95 and p99 in ms of detecting in one frame after the other."""
     times: list[float] = []
+    detector.detect(frames[0])
     begin = time.perf_counter()
     while (now := time.perf_counter()) < begin + WARM_S + seconds:
         detector.detect(frames[len(times) % len(frames)])
@@ -76,12 +75,7 @@ def rate(
 def network_alone(detector: DeepMaskDetector) -> Callable[[Frame], object]:
     """What `detect` does up to the network's answer."""
     config = detector.config
-
-    def look(frame: Frame) -> object:
-        size = input_size((frame.height, frame.width), config.sizes_px[0])
-        return detector.runtime(frame.image, size, config.proposals.min_score, config.decoded)
-
-    return look
+    return lambda frame: look(detector.runtime, frame.image, config.sizes_px[0], config)
 
 
 def write_video(path: Path, images: Sequence[NDArray[np.uint8]], size: tuple[int, int]) -> None:
@@ -93,34 +87,6 @@ def write_video(path: Path, images: Sequence[NDArray[np.uint8]], size: tuple[int
             scaled = np.asarray(cv2.resize(image, size), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(scaled, "rgb24")))
         container.mux(stream.encode(None))
-
-
-def run_streams(video: Path, count: int, settings: Sequence[str], folder: Path) -> list[Path]:
-    """Play a file `count` times at once through `pipeline.run`; gives the folders of each.
-
-    Raises:
-        SystemExit: the run failed; with what it said.
-    """
-    command = [sys.executable, "-m", "pipeline.run", "--quiet", "--view", "none"]
-    command += [*["--source", str(video)] * count, "--output", str(folder), "--save", "jsonl"]
-    command += measuring.settings_flags(["source.live=true", *settings])
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(done.stderr.strip())
-    return [folder / f"stream-{number}" for number in range(1, count + 1)]
-
-
-def of_stream(folder: Path) -> dict[str, float]:
-    """What a live run read, dropped in all and after the first seconds, and its results' age."""
-    summary = json.loads((folder / "summary.json").read_text())
-    lines = [json.loads(line) for line in (folder / "tracks.jsonl").read_text().splitlines()]
-    late = [line for line in lines if line["time_s"] > lines[0]["time_s"] + WARM_S]
-    return {
-        "read": summary["frames_read"],
-        "dropped": summary["frames_dropped"],
-        "dropped_later": sum(line["dropped_before"] for line in late),
-        "age_p95_ms": float(np.percentile([line["latency_ms"] for line in late or lines], 95)),
-    }
 
 
 def main() -> int:
@@ -153,29 +119,23 @@ def main() -> int:
                 + "".join(f"{v:9.2f}" for v in numbers["latency_ms"].values())
             )
             print(f"{'batches up to':>16}{'frames/s':>9}{'network alone':>15}")
-        found = rate(detector.detect, detector.concurrency, frames, options.seconds)
+        whole = rate(detector.detect, detector.concurrency, frames, options.seconds)
         alone = rate(network_alone(detector), detector.concurrency, frames, options.seconds)
-        numbers[f"batch_{batch}"] = {"frames_per_s": found, "network_alone": alone}
-        print(f"{batch:16}{found:9.0f}{alone:15.0f}", flush=True)
-        del detector
+        numbers[f"batch_{batch}"] = {"frames_per_s": whole, "network_alone": alone}
+        print(f"{batch:16}{whole:9.0f}{alone:15.0f}", flush=True)
 
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        count = round(30 * (WARM_S + options.seconds))
+    with tempfile.TemporaryDirectory() as folder:
+        count = round(30 * options.seconds)
         images = [frames[i % len(frames)].image for i in range(count)]
-        write_video(folder / "paced.mp4", images, (1920, 1080))
-        streams = [
-            of_stream(one)
-            for one in run_streams(folder / "paced.mp4", options.streams, settings, folder / "out")
-        ]
-    numbers["streams"] = streams
-    read, dropped, later = (
-        int(sum(s[key] for s in streams)) for key in ("read", "dropped", "dropped_later")
-    )
-    oldest = max(one["age_p95_ms"] for one in streams)
+        video = Path(folder) / "paced.mp4"
+        write_video(video, images, (1920, 1080))
+        flags = measuring.settings_flags(["source.live=true", *settings])
+        summaries = measuring.run_streams([str(video)] * options.streams, *flags)
+    numbers["streams"] = found = streams.row(summaries)
     print(
-        f"{len(streams)} streams 1920x1080, 30 frames/s: {read} frames read, {dropped} dropped, "
-        f"{later} of them after {WARM_S:.0f} s; age p95 of the slowest {oldest:.0f} ms"
+        f"{options.streams} streams 1920x1080, 30 frames/s each: {found['results_per_s']:.0f} "
+        f"results/s, {found['dropped']:.2%} dropped; age p95 of the slowest "
+        f"{found['age_p95_ms']:.0f} ms"
     )
     measuring.save(options.json, numbers)
     return 0

@@ -1,6 +1,5 @@
 """The benchmark of GPUs, on machines that have none."""
 
-import json
 import sys
 
 import numpy as np
@@ -35,18 +34,6 @@ def test_what_is_measured_excludes_the_beginning(monkeypatch):
     found = gpu.rate(detector.detect, 2, frames(), 0.2)
     assert 0 < found * 0.2 < detector.calls - calls
     assert set(first) == {0, 1, 2}
-
-
-def test_drops_at_the_beginning_are_counted_apart(tmp_path):
-    summary = {"frames_read": 90, "frames_dropped": 5}
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    lines = [
-        {"time_s": 10 + i, "dropped_before": drops, "latency_ms": 7.0}
-        for i, drops in enumerate((0, 3, 0, 0, 2, 0))
-    ]
-    (tmp_path / "tracks.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    found = gpu.of_stream(tmp_path)
-    assert found == {"read": 90, "dropped": 5, "dropped_later": 2, "age_p95_ms": 7.0}
 
 
 def test_the_paced_video_has_the_pictures_given(tmp_path):
