@@ -224,7 +224,7 @@ def at_working_point(
 ) -> tuple[list[Result], list[Result]]:
     """Those of the results that score as well as the best ten a picture of `val`."""
     scores = sorted((row["score"] for row in on_val), reverse=True)
-    least = scores[: RESULTS * pictures][-1]
+    least = min(scores[: RESULTS * pictures], default=0.0)
     kept, kept_novel = ([r for r in rows if r["score"] >= least] for rows in (on_val, on_novel))
     return kept, kept_novel
 

@@ -30,7 +30,7 @@ from benchmarks.network_ablation import (
 )
 from deepmask.training.coco import load_set
 
-BUDGET = ("images=30000", "validate_every=1")
+BUDGET = ("images=30000", "validate_every=2")
 
 TRAININGS: dict[str, tuple[str, ...]] = {
     "default": (),

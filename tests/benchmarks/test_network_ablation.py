@@ -56,3 +56,4 @@ def test_the_working_point_is_where_val_has_ten_results_a_picture():
     kept, kept_novel = at_working_point(2, on_val, on_novel)
     assert len(kept) == 20
     assert [row["score"] for row in kept_novel] == [0.9, 0.8]
+    assert at_working_point(2, [], []) == ([], [])
