@@ -29,6 +29,7 @@ from tests.operators import WAITING, Asked
 
 NETWORK = DeepMaskConfig()
 SIZE = 128
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def square(x1, y1, x2, y2):
@@ -253,7 +254,8 @@ def test_samples_depend_on_seed_and_index_alone(discs):
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage and damage.name)
 @pytest.mark.parametrize("long_side_px", [(60, 110), (170, 300)], ids=["shrunk", "grown"])
-def test_a_device_draws_what_the_cpu_draws(discs, damage, long_side_px):
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_device_draws_what_the_cpu_draws(discs, damage, long_side_px, device):
     config = TrainConfig(data=DataConfig(shares={"things": 1.0}, paste=1.0))
     stage = StageConfig(size_px=96, long_side_px=long_side_px)
     samples = Samples(load_sets(discs, config.data), config, stage)
@@ -262,8 +264,9 @@ def test_a_device_draws_what_the_cpu_draws(discs, damage, long_side_px):
         for i in range(6)
     ]
     assert max(len(plan.layers) for plan in plans) > 2
-    store = Store(samples.planner.photographs, 480, torch.device("cpu"))
+    store = Store(samples.planner.photographs, 480, torch.device(device))
     drawn = DeviceSamples(store, config, stage).draw(collate(plans))
+    drawn = {name: value.cpu() for name, value in drawn.items()}
     for i, plan in enumerate(plans):
         wanted = samples.draw(plan)
         apart = (drawn["image"][i].float() - wanted["image"].float()).abs()
@@ -375,7 +378,7 @@ def test_training_learns_resumes_and_writes_weights(discs, tmp_path, monkeypatch
     assert main(other) == 2
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("device", DEVICES)
 def test_training_on_what_the_device_draws(discs, tmp_path, device, monkeypatch):
     monkeypatch.setattr(trainer, "load_imagenet", lambda trunk, name: None)
     monkeypatch.setattr(trainer, "LOG_STEPS", 2)
