@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmask.geometry import cell_indices
-from deepmask.network import DeepMask, Peaks
+from deepmask.network import DeepMask, MaskHead, Peaks
 from deepmask.quantize import quantized
 
 
@@ -56,6 +57,8 @@ def rounded_dense(network: DeepMask, path: Path) -> None:
 
 def decoder(network: DeepMask, path: Path) -> None:
     """Write the mask decoder, for any picture size and any number of windows."""
+    network = copy.deepcopy(network)
+    network.mask_head = merged(network.mask_head)
     config, size = network.config, (64, 64)
     cells = cell_indices(size, config)
     example = {
@@ -64,6 +67,16 @@ def decoder(network: DeepMask, path: Path) -> None:
         "samples": torch.zeros(3, config.mask, config.mask, config.detail),
     }
     _save(_convert(_Decode(network), example), path)
+
+
+def merged(head: MaskHead) -> MaskHead:
+    """Make the coarse mask and its enlargement in `head` the one linear map that they are."""
+    coarse, enlarge = head.coarse, head.enlarge
+    head.coarse = nn.Linear(coarse.in_features, head.config.mask**2)
+    head.coarse.weight = nn.Parameter(enlarge(coarse.weight.T).T)
+    head.coarse.bias = nn.Parameter(enlarge(coarse.bias[None])[0])
+    head.enlarge = nn.Identity()
+    return head
 
 
 def _convert(module: nn.Module, example: Tensor | dict[str, Tensor]) -> openvino.Model:

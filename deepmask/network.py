@@ -213,6 +213,19 @@ class ScoreTower(nn.Module):
         return scores
 
 
+class Enlarge(nn.Module):
+    """Flat maps `(n, side ** 2)` at twice the side, bilinear: `(n, 4 * side ** 2)`."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.view(-1, 1, self.side, self.side)
+        x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return x.flatten(1)
+
+
 class MaskHead(nn.Module):
     """Window -> vector -> mask and its predicted IoU.
 
@@ -229,6 +242,7 @@ class MaskHead(nn.Module):
         self.config = config
         self.encode = nn.Linear(config.window**2 * config.channels, config.embedding)
         self.coarse = nn.Linear(config.embedding, config.coarse**2)
+        self.enlarge: nn.Module = Enlarge(config.coarse)
         if config.refinement != "none":
             seen = 3 + (config.detail if config.refinement == "detail" else 0)
             width = DYNAMIC_WIDTH
@@ -243,11 +257,8 @@ class MaskHead(nn.Module):
 
     def forward(self, windows: Tensor, detail: Tensor) -> tuple[Tensor, Tensor]:
         """Windows `(n, 81 C)` and detail `(n, D, 56, 56)` -> logits `(n, 56, 56)`, `(n,)`."""
-        side = self.config.coarse
         e = self.encode(windows)
-        coarse = self.coarse(e).view(-1, 1, side, side)
-        coarse = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
-        logits = coarse.flatten(2)
+        logits = self.enlarge(self.coarse(e)).unsqueeze(1)
         if self.config.refinement != "none":
             logits = logits + self._refine(e, logits, detail)
         logits = logits.view(-1, self.config.mask, self.config.mask)

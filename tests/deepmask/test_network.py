@@ -1,11 +1,14 @@
 """The network: shapes, and that gathering a window gives what a dense evaluation gives there."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from deepmask.config import DeepMaskConfig
+from deepmask.export import merged
 from deepmask.geometry import cell_indices, cell_windows, input_size, pyramid
 from deepmask.network import DeepMask, Peaks
 from deepmask.network import _sample as network_sample
@@ -62,6 +65,16 @@ def test_the_cpu_samples_the_detail_where_the_network_does():
     )
     given = runtime_sample(detail, windows, 56)
     np.testing.assert_allclose(given, wanted.permute(0, 2, 3, 1), atol=0.02)
+
+
+def test_coarse_mask_and_enlargement_are_one_linear_map(network):
+    head = network.mask_head
+    windows = torch.randn(3, CONFIG.window**2 * CONFIG.channels)
+    detail = torch.randn(3, CONFIG.detail, CONFIG.mask, CONFIG.mask)
+    for given, wanted in zip(
+        merged(copy.deepcopy(head))(windows, detail), head(windows, detail), strict=True
+    ):
+        torch.testing.assert_close(given, wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_decoding_some_cells_equals_decoding_all(network, dense):
