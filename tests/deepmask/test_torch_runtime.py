@@ -13,7 +13,7 @@ import torch
 
 from deepmask.config import DeepMaskConfig
 from deepmask.network import DeepMask
-from deepmask.torch_runtime import MOST_PROGRAMS, TorchRuntime, _resize
+from deepmask.torch_runtime import MOST_PROGRAMS, TorchRuntime, _Lane, _resize
 from tests.operators import WAITING, Asked
 
 SIZE = (96, 128)
@@ -101,6 +101,27 @@ def test_a_failure_reaches_every_call_of_its_batch_and_ends_there(monkeypatch):
             with pytest.raises(RuntimeError, match="out of memory"):
                 run.result()
     assert len(runtime(pictures(1)[0], SIZE, 0.2, 10).scores) > 0
+
+
+class Mean(TorchRuntime):
+    """Says of each picture how bright it is; has two lanes, as on a GPU."""
+
+    def __init__(self):
+        super().__init__(network(), CPU, batch=5)
+        self._free.append(_Lane(self, False))
+
+    def look(self, pixels, size, count):
+        time.sleep(0.001)
+        mean = pixels.float().mean((1, 2, 3))[:, None]
+        return torch.ones_like(mean), mean, mean, mean, mean
+
+
+def test_many_threads_get_their_own_answers():
+    runtime = Mean()
+    given = [np.full((4, 4 + i % 3, 3), i % 251, np.uint8) for i in range(400)]
+    with ThreadPoolExecutor(24) as pool:
+        found = list(pool.map(lambda picture: runtime(picture, SIZE, 0.0, 1), given))
+    assert [int(windows.quality[0]) for windows in found] == [i % 251 for i in range(400)]
 
 
 def test_shapes_are_forgotten_in_time():
