@@ -11,7 +11,6 @@ import openvino
 import torch
 from torch import Tensor, nn
 
-from deepmask.geometry import cell_indices
 from deepmask.network import DeepMask, MaskHead, Peaks
 from deepmask.quantize import quantized
 
@@ -29,17 +28,15 @@ class _Dense(nn.Module):
 
 
 class _Decode(nn.Module):
-    """`DeepMask.decode_at` for samples with channels last, with probabilities out."""
+    """`DeepMask.decode_windows` for samples with channels last, with probabilities out."""
 
     def __init__(self, network: DeepMask) -> None:
         super().__init__()
         self.network = network
 
-    def forward(
-        self, features: Tensor, indices: Tensor, samples: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, cells: Tensor, samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         detail = samples.permute(0, 3, 1, 2)
-        masks, quality, appearance = self.network.decode_at(features, indices, detail)
+        masks, quality, appearance = self.network.decode_windows(cells, detail)
         return masks.sigmoid(), quality.sigmoid(), appearance
 
 
@@ -59,11 +56,9 @@ def decoder(network: DeepMask, path: Path) -> None:
     """Write the mask decoder, for any picture size and any number of windows."""
     network = copy.deepcopy(network)
     network.mask_head = merged(network.mask_head)
-    config, size = network.config, (64, 64)
-    cells = cell_indices(size, config)
+    config = network.config
     example = {
-        "features": torch.zeros(1, len(cells) + 1, config.channels),
-        "indices": torch.from_numpy(cells[:3])[None],
+        "cells": torch.zeros(3, config.window**2 * config.channels),
         "samples": torch.zeros(3, config.mask, config.mask, config.detail),
     }
     _save(_convert(_Decode(network), example), path)

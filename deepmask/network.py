@@ -323,21 +323,22 @@ class DeepMask(nn.Module):
             indices: `(B, K, 81)` int64, the cells' rows of `geometry.cell_indices`.
             windows: `(B, K, 4)` px, the cells' rows of `geometry.cell_windows`.
         """
-        return self.decode_at(features, indices, _sample(detail, windows, self.config.mask))
-
-    def decode_at(self, features: Tensor, indices: Tensor, samples: Tensor) -> Decoded:
-        """`decode`, given the detail `(B * K, D, 56, 56)` under the pixels of the masks."""
         batch, count = indices.shape[:2]
         first = torch.arange(batch, device=indices.device) * features.shape[1]
         rows = (indices + first.view(-1, 1, 1)).flatten()
         cells = features.flatten(0, 1).index_select(0, rows).view(batch * count, -1)
+        decoded = self.decode_windows(cells, _sample(detail, windows, self.config.mask))
+        return Decoded(*(x.view(batch, count, *x.shape[1:]) for x in decoded))
+
+    def decode_windows(self, cells: Tensor, samples: Tensor) -> Decoded:
+        """`decode` of windows that lie ready, without the pictures' dimension.
+
+        Args:
+            cells: `(n, 81 C)`, the features in each window.
+            samples: `(n, D, 56, 56)`, the detail under each pixel of its mask.
+        """
         masks, quality = self.mask_head(cells, samples)
-        side = self.config.mask
-        return Decoded(
-            masks.view(batch, count, side, side),
-            quality.view(batch, count),
-            self._appearance(cells.detach(), masks.detach()).view(batch, count, -1),
-        )
+        return Decoded(masks, quality, self._appearance(cells.detach(), masks.detach()))
 
     def _appearance(self, cells: Tensor, masks: Tensor) -> Tensor:
         """Features `(n, 81 C)` averaged under masks `(n, 56, 56)` -> unit vectors `(n, C)`.

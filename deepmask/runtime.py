@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "int8", "bf16", "f32"]
 
-FORMAT = 6
+FORMAT = 7
 """Counts up when the converted graphs change, so that old caches are left alone."""
 
 
@@ -106,13 +106,13 @@ class OpenVinoRuntime:
         if len(cells) == 0:
             return _no_windows(self.config)
         windows = cell_windows(size, self.config)[cells]
+        features = dense.get_output_tensor(1).data[0]
         inputs = {
-            "features": dense.get_output_tensor(1),
-            "indices": cell_indices(size, self.config)[cells][None],
+            "cells": features[cell_indices(size, self.config)[cells]].reshape(len(cells), -1),
             "samples": _sample(dense.get_output_tensor(2).data[0], windows, self.config.mask),
         }
         result = decode.infer(inputs, share_inputs=True)
-        masks, quality, appearance = (result[i][0] for i in range(3))
+        masks, quality, appearance = (result[i] for i in range(3))
         return Windows(objectness[cells], quality.copy(), masks.copy(), windows, appearance.copy())
 
     def _requests(self, size: tuple[int, int]) -> tuple[Any, Any]:
