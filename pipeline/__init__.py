@@ -58,7 +58,10 @@ def track(
     with (
         open_source(resolved.source) as opened,
         open_in_region(
-            open_detector, resolved.detector, resolved.source.region, opened.info
+            open_detector,
+            resolved.detector.for_source(opened.info),
+            resolved.source.region,
+            opened.info,
         ) as detector,
         read_frames(opened) as frames,
     ):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.detector import Detector, Preparable
-from pipeline.errors import SourceError
+from pipeline.errors import InferenceError, PipelineError, SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.sources.config import RegionSetting, polygons_of
 from trackers.detections import Detections
@@ -122,6 +122,7 @@ def open_in_region(
 
     Raises:
         PipelineError: it cannot be opened, or the region does not fit the source.
+        InferenceError: it fails on a first picture.
     """
     if setting is None:
         return _prepared(open_detector(config), (info.height, info.width))
@@ -134,8 +135,16 @@ def open_in_region(
 
 
 def _prepared(detector: Detector, size: tuple[int, int]) -> Detector:
+    """The detector, ready for pictures of `size` (H, W) where it can get ready."""
     if isinstance(detector, Preparable):
-        detector.prepare(size)
+        try:
+            detector.prepare(size)
+        except PipelineError:
+            raise
+        except Exception as error:
+            raise InferenceError(
+                f"the detector failed on a first picture ({size[1]}x{size[0]}): {error}"
+            ) from error
     return detector
 
 

@@ -13,7 +13,7 @@ import pytest
 import configs
 import pipeline
 from pipeline.detector import Detector, DetectorConfig
-from pipeline.errors import SourceError
+from pipeline.errors import InferenceError, SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.region import SMALLEST_PX, open_in_region
 from pipeline.run import main
@@ -205,6 +205,15 @@ def test_run_with_a_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     # What was written repeats the run.
     again = configs.load(pipeline.config.PipelineConfig, tmp_path / "out" / "config.yaml")
     assert again.source.region == [[0.0, 0.0], [1.0, 0.0], [1.0, 0.4], [0.0, 0.4]]
+
+
+def test_what_fails_while_it_gets_ready_is_named() -> None:
+    class Unready(ScriptedDetector):
+        def prepare(self, size: tuple[int, int]) -> None:
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(InferenceError, match=r"first picture \(320x240\): out of memory"):
+        open_in_region(lambda _: Unready(), DetectorConfig(), None, INFO)
 
 
 def test_track_with_a_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ import yaml
 import configs
 import pipeline
 import pipeline.run
+from pipeline.detector import DetectorConfig
 from pipeline.errors import InferenceError, SourceBroken, SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.run import main
@@ -324,6 +325,21 @@ def test_track_leaves_out_frames(video, scripted):
     following = pipeline.track(video, detector={"interval": 2})
     coasting = [next(following)[1].coasting.tolist() for _ in range(4)]
     assert coasting == [[False, False], [True, True]] * 2
+
+
+def test_track_of_a_live_source_waits_for_no_batch(video, monkeypatch):
+    batches = []
+
+    def install(config: DetectorConfig) -> ScriptedDetector:
+        batches.append(config.batch)
+        return ScriptedDetector()
+
+    monkeypatch.setattr("pipeline.detector.open_detector", install)
+    for live in (True, False):
+        following = pipeline.track(video, source={"live": live}, detector={"batch": 8})
+        next(following)
+        following.close()
+    assert batches == [1, 8]
 
 
 def test_track_closes_with_its_generator(video, scripted):
