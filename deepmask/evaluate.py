@@ -139,6 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    if options.reliability:
+        reliability.pyplot()  # says at once that it is missing, not after all photographs
     photographs = load_photographs(Path(options.annotations), [Path(p) for p in options.images])
     photographs = photographs[: options.limit]
     base = () if options.deployed else RANKED

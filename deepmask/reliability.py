@@ -118,23 +118,38 @@ def table(measured: Mapping[str, Reliability]) -> str:
     return "\n".join(lines)
 
 
+def pyplot() -> Any:
+    """Matplotlib's pyplot, that draws into files.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the message says how to get it.
+    """
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the plot needs matplotlib: pip install 'deepmask-tracking[train]' (in a clone "
+            "pip install -e '.[train]')"
+        ) from error
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
 def plot(measured: Mapping[str, Reliability], picture: Path) -> None:
     """Draw the bins, with the number of results in each.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; it comes with the extra `train`.
+        ModuleNotFoundError: see `pyplot`.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     figure, axes = plt.subplots(1, len(measured), figsize=(9, 4), constrained_layout=True)
-    centers = (np.arange(BINS) + 0.5) / BINS
+    centres = (np.arange(BINS) + 0.5) / BINS
     for axis, (name, found) in zip(axes, measured.items(), strict=True):
         axis.plot([0, 1], [0, 1], color="gray", linewidth=1)
         full = found.counts > 0
-        axis.bar(centers, found.hits, 0.9 / BINS, alpha=0.25, label="share with IoU >= .5")
+        axis.bar(centres, found.hits, 0.9 / BINS, alpha=0.25, label="share with IoU >= .5")
         axis.plot(found.predicted[full], found.real[full], "o-", label="mean real IoU")
         for i in np.flatnonzero(full):
             at = (found.predicted[i], found.real[i])

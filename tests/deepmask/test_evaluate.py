@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import types
 
 import cv2
@@ -120,6 +121,13 @@ def test_reliability_counts_only_where_all_is_labelled():
     incomplete = photograph(annotation(0, 0, 20, 20), exhaustive=False)
     found = results_of(incomplete, proposals((0, 0, 20, 20)))
     assert reliability.measure([incomplete], found)["score"].counts.sum() == 0
+
+
+def test_a_plot_that_cannot_be_drawn_is_said_at_once(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    arguments = ["--annotations", "nowhere.json", "--images", "nowhere"]
+    assert main([*arguments, "--reliability", "plot.png"]) == 2
+    assert "pip install 'deepmask-tracking[train]'" in capsys.readouterr().err
 
 
 def test_command_prints_the_figures_and_draws_the_reliability(tmp_path, capsys, monkeypatch):
