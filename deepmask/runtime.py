@@ -170,6 +170,7 @@ class OpenVinoRuntime:
 
 
 def _resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """At `size` (H, W): linear, or averages where much is left out."""
     if image.shape[:2] == size:
         return np.ascontiguousarray(image)
     smaller = size[0] * size[1] < 0.5 * image.shape[0] * image.shape[1]
@@ -225,4 +226,7 @@ def _cache_folder(weights: Path) -> Path:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if os.access(folder, os.W_OK):
                 return folder
-    raise OSError(f"no folder for the converted network: neither {user} nor {root} can be written")
+    raise OSError(
+        f"no folder for the converted network: neither {user} nor {root} can be written; "
+        "set XDG_CACHE_HOME to one that can"
+    )

@@ -98,8 +98,8 @@ class TrainConfig:
     workers: int = 1
     """Processes that prepare samples, or only plan them where a GPU draws them."""
 
-    device: str = "auto"
-    """"auto", "cpu" or "cuda"."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it trains; "auto": on a GPU where there is one."""
 
     samples: Literal["auto", "cpu", "device"] = "auto"
     """Who draws samples: processes on the CPU, with OpenCV, or the device that trains, from

@@ -130,9 +130,9 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "numbers": [self.images, self.steps, self.elapsed_s, self.validated],
         }
-        partial = self.output / "resume.partial"
-        torch.save(state, partial)
-        partial.replace(self.output / "resume.pt")
+        unfinished = self.output / "resume.partial"
+        torch.save(state, unfinished)
+        unfinished.replace(self.output / "resume.pt")
         notes = {
             "images": str(self.images),
             "training": json.dumps(dataclasses.asdict(self.config)),
