@@ -143,10 +143,11 @@ def changed(setting: str, *values: str) -> list[Variant]:
 
 
 def write_unrefined(weights: Path, path: Path) -> None:
-    """The same weights, but for those of the dynamic convolution: it adds nothing."""
+    """The same weights, but for those of a dynamic convolution: it adds nothing."""
     network = checkpoint.load(weights)
-    network.mask_head.dynamic.weight.zero_()
-    network.mask_head.dynamic.bias.zero_()
+    if network.config.refinement != "none":
+        network.mask_head.dynamic.weight.zero_()
+        network.mask_head.dynamic.bias.zero_()
     checkpoint.save(path, network)
 
 

@@ -33,6 +33,15 @@ def test_unrefined_masks_are_those_of_a_network_without_refinement(tmp_path):
     assert not torch.allclose(masks, whole)
 
 
+def test_what_is_not_refined_stays_as_it_is(tmp_path):
+    network = DeepMask(DeepMaskConfig(channels=16, embedding=24, refinement="none"))
+    checkpoint.save(tmp_path / "whole.safetensors", network)
+    write_unrefined(tmp_path / "whole.safetensors", tmp_path / "unrefined.safetensors")
+    names = ("whole", "unrefined")
+    ours, theirs = (checkpoint.load(tmp_path / f"{name}.safetensors") for name in names)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+
+
 @pytest.mark.parametrize("refinement", ["none", "convolution", "detail"])
 def test_the_stride_4_detail_is_seen_only_where_it_should(refinement):
     torch.manual_seed(0)

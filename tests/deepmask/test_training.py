@@ -378,6 +378,12 @@ def test_training_learns_resumes_and_writes_weights(discs, tmp_path, monkeypatch
     assert main(other) == 2
 
 
+def test_a_device_that_training_does_not_know_is_a_mistake(tmp_path, capsys):
+    folders = ["--data", str(tmp_path), "--output", str(tmp_path / "out")]
+    assert main([*folders, "--set", "device=cuda:1"]) == 2
+    assert "'device' should be one of auto, cpu, cuda, got 'cuda:1'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_training_on_what_the_device_draws(discs, tmp_path, device, monkeypatch):
     monkeypatch.setattr(trainer, "load_imagenet", lambda trunk, name: None)
