@@ -143,6 +143,11 @@ def _evaluate(options: argparse.Namespace) -> int:
         reliability.pyplot()  # says at once that it is missing, not after all photographs
     photographs = load_photographs(Path(options.annotations), [Path(p) for p in options.images])
     photographs = photographs[: options.limit]
+    if not photographs:
+        raise ValueError(
+            f"there are no photographs to look at: {options.annotations} names none, or --limit is "
+            f"{options.limit}; give a set with pictures and a limit of 1 or more"
+        )
     base = () if options.deployed else RANKED
     config = configs.load(DeployConfig, None, [*base, *options.set])
     runtime = open_runtime(config)

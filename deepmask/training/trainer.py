@@ -146,6 +146,11 @@ class Trainer:
             FileNotFoundError: there is none.
         """
         path = self.output / "resume.pt"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"nothing to go on with: there is no {path}; give the --output of the training to "
+                "resume, or begin without --resume"
+            )
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

@@ -95,6 +95,13 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     assert "a.jpg" in capsys.readouterr().err
 
 
+def test_a_set_without_photographs_is_a_mistake(tmp_path, capsys):
+    annotations = tmp_path / "none.json"
+    annotations.write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    assert main(["--annotations", str(annotations), "--images", str(tmp_path)]) == 2
+    assert "no photographs" in capsys.readouterr().err
+
+
 def test_objects_of_incomplete_images_count_where_only_recall_is_asked():
     incomplete = photograph(annotation(0, 0, 20, 20), exhaustive=False)
     found = results_of(incomplete, proposals((0, 0, 20, 16)))  # IoU .8

@@ -399,6 +399,8 @@ def test_training_on_what_the_device_draws(discs, tmp_path, device, monkeypatch)
         warmup=0,
     )
     trained = trainer.Trainer(config, tmp_path)
+    with pytest.raises(FileNotFoundError, match="nothing to go on with"):
+        trained.resume()
     trained.fit(load_sets(discs, config.data))
     again = trainer.Trainer(dataclasses.replace(config, images=40), tmp_path)
     again.resume()
