@@ -131,10 +131,10 @@ def draw(
     canvas = image.copy()
     unit = _unit(image.shape[0], image.shape[1]) * config.scale
     line = max(1, round(unit))
-    order, lost = _large_first(tracks), tracks.lost
+    order, unseen = _large_first(tracks), tracks.unseen
     for i in order:
         colour = colour_of(int(tracks.ids[i]))
-        tint = 0.0 if lost[i] else config.opacity
+        tint = 0.0 if unseen[i] else config.opacity
         if tracks.masks is None:
             _box(canvas, tracks.boxes[i], colour, line)
         else:
@@ -263,7 +263,7 @@ def _box(canvas: NDArray[np.uint8], box: NDArray[np.float32], colour: Colour, li
 def _label(canvas: NDArray[np.uint8], tracks: Tracks, i: int, scale: float) -> None:
     """Write `#id score` on the object's colour, above its box or inside where there is no room."""
     track_id = int(tracks.ids[i])
-    text = f"(#{track_id})" if tracks.lost[i] else f"#{track_id} {tracks.scores[i]:.0%}"
+    text = f"(#{track_id})" if tracks.unseen[i] else f"#{track_id} {tracks.scores[i]:.0%}"
     colour = colour_of(track_id)
     weight = 1 if scale < 0.8 else 2
     (width, height), _ = cv2.getTextSize(text, _FONT, scale, weight)

@@ -55,7 +55,7 @@ class Tracks:
             raise ValueError(f"Tracks.masks should hold {n} masks, got {len(self.masks)}")
 
     @property
-    def lost(self) -> NDArray[np.bool_]:
+    def unseen(self) -> NDArray[np.bool_]:
         """`(N,)` true where the object was looked for and not found: not merely out of turn."""
         return self.coasting if self.missed is None else self.missed
 

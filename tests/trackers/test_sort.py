@@ -613,11 +613,11 @@ def test_what_was_missed_stays_so_until_somebody_looks_again():
     tracker = SortTracker(AS_MEASURED)
     for k in range(5):
         tracker.update(detections([box_at(50, 50)]), k / 25)
-    assert not tracker.coast(0.2).lost.any()
+    assert not tracker.coast(0.2).unseen.any()
     missed = tracker.update(detections([]), 0.24)
-    assert (missed.coasting.tolist(), missed.lost.tolist()) == ([True], [True])
-    assert tracker.coast(0.28).lost.tolist() == [True]
-    assert tracker.update(detections([box_at(50, 50)]), 0.32).lost.tolist() == [False]
+    assert (missed.coasting.tolist(), missed.unseen.tolist()) == ([True], [True])
+    assert tracker.coast(0.28).unseen.tolist() == [True]
+    assert tracker.update(detections([box_at(50, 50)]), 0.32).unseen.tolist() == [False]
 
 
 def test_coasting_changes_nothing_but_where_objects_are():
