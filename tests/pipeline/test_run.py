@@ -577,7 +577,8 @@ def test_twenty_runs_killed_at_random_moments_leave_valid_files(tmp_path):
         for name in ("mot.txt", "mots.txt", "tracks.csv"):
             assert (folder / name).read_text().endswith("\n")
         rows = pq.read_table(folder / "tracks.parquet", columns=["frame"])["frame"]
-        assert len(set(rows.to_pylist())) <= count + 30
+        # Lines are on the disk a second later at most: a hundred frames, and what waits for them.
+        assert len(set(rows.to_pylist())) <= count + 130
         if (folder / "video.mp4").stat().st_size > 2000:  # a first fragment was there
             times_s = decoded(folder / "video.mp4")
             assert times_s == pytest.approx([i / 25 for i in range(len(times_s))], abs=1e-3)

@@ -978,10 +978,22 @@ def test_noise_without_end_on_standard_input(root: Path) -> None:
         "try: open_source(SourceConfig(source='-'))\n"
         "except SourceError as error: print(error)\n"
     )
-    with Path("/dev/urandom").open("rb") as noise:
+    endless = (  # the same noise each time: some looks like the beginning of a recording
+        "import random, sys\n"
+        "noise = random.Random(0)\n"
+        "try:\n"
+        "    while True: sys.stdout.buffer.write(noise.randbytes(65536))\n"
+        "except BrokenPipeError: sys.stderr.close()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", endless], stdout=subprocess.PIPE) as noise:
         done = subprocess.run(
-            [sys.executable, "-c", code], stdin=noise, capture_output=True, cwd=root, timeout=60
+            [sys.executable, "-c", code],
+            stdin=noise.stdout,
+            capture_output=True,
+            cwd=root,
+            timeout=60,
         )
+        noise.kill()
     assert b"finds no video" in done.stdout, done.stderr
 
 
