@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import functools
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import measuring
@@ -48,11 +45,7 @@ class FinerDeepMask(DeepMask):
         """As in `DeepMask`, but that the pyramid gets the trunk's stride-4 map too."""
         trunk = self.trunk((images - PIXEL_MEAN) / PIXEL_STD)
         maps = self.pyramid(trunk, self.config.levels + 2 - self.more)[2 - self.more :]
-        top = F.interpolate(self.detail_top(maps[self.more]), scale_factor=2.0, mode="bilinear")
-        detail = self.detail(self.detail_lateral(trunk[0]) + top)
-        cells = [x.permute(0, 2, 3, 1).flatten(1, 2) for x in maps]
-        outside = cells[0].new_zeros(images.shape[0], 1, self.config.channels)
-        return Dense(self.score_tower(maps), torch.cat([*cells, outside], 1), detail)
+        return self.heads(trunk[0], maps, stride_8=self.more)
 
 
 def inference(network: DeepMask, size_px: int, folder: Path) -> Callable[[], Any]:
@@ -68,13 +61,6 @@ def inference(network: DeepMask, size_px: int, folder: Path) -> Callable[[], Any
     request = core.compile_model(model, "CPU", precision).create_infer_request()
     picture = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.uint8)
     return functools.partial(request.infer, {0: picture})
-
-
-def cpu_ms(call: Callable[[], Any]) -> float:
-    """CPU time of a call, in milliseconds."""
-    began = time.process_time()
-    call()
-    return 1e3 * (time.process_time() - began)
 
 
 def main() -> None:
@@ -93,7 +79,9 @@ def main() -> None:
             calls[levels] = inference(FinerDeepMask(more), SIZE_PX, Path(name))
             calls[larger] = inference(now, round(SIZE_PX * finer), Path(name))
             smallest[levels] = smallest[larger] = finest_px / finer
-    found = measuring.in_turns({k: functools.partial(cpu_ms, c) for k, c in calls.items()}, ROUNDS)
+    found = measuring.in_turns(
+        {k: functools.partial(measuring.cpu_ms, c) for k, c in calls.items()}, ROUNDS
+    )
     rows = {
         what: {"dense_ms": measuring.median(found[what]), "smallest_px": smallest[what]}
         for what in calls

@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -90,6 +91,13 @@ def in_turns(measures: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, 
         for name, measure in measures.items():
             results[name].append(measure())
     return results
+
+
+def cpu_ms(call: Callable[[], object]) -> float:
+    """CPU time of a call, of all threads of this process, in milliseconds."""
+    began = time.process_time()
+    call()
+    return 1e3 * (time.process_time() - began)
 
 
 def median(values: Sequence[float]) -> float:

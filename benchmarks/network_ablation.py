@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -236,15 +235,16 @@ def time_dense(
     """CPU milliseconds of the dense part of each network at each size, measured in turns."""
     picture = np.random.default_rng(0).integers(0, 256, (*PICTURE, 3)).astype(np.uint8)
 
-    def cpu_ms(network: Computed, size_px: int) -> float:
-        began = time.process_time()
+    def dense(network: Computed, size_px: int) -> None:
         runtimes[network](picture, input_size(PICTURE, size_px), NOTHING_SCORES, 1)
-        return 1e3 * (time.process_time() - began)
 
     keys = {(computed(config), size_px) for config in given.values() for size_px in config.sizes_px}
     for key in keys:
-        cpu_ms(*key)  # compiles
-    measures = {str(key): functools.partial(cpu_ms, *key) for key in keys}
+        dense(*key)  # compiles
+    measures = {
+        str(key): functools.partial(measuring.cpu_ms, functools.partial(dense, *key))
+        for key in keys
+    }
     found = measuring.in_turns(measures, rounds)
     return {key: measuring.median(found[str(key)]) for key in keys}
 

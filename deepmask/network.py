@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepmask.config import DeepMaskConfig
-from deepmask.geometry import DETAIL_STRIDE
+from deepmask.geometry import DETAIL_STRIDE, cell_indices, cell_windows
 
 # EfficientNet-B0 (Tan and Le 2019, table 1): expansion, channels, repeats, stride, kernel.
 STAGES = (
@@ -305,13 +305,22 @@ class DeepMask(nn.Module):
     def dense(self, images: Tensor) -> Dense:
         """Pictures `(B, 3, H, W)` RGB, 0 to 255, sides multiples of 32 px -> `Dense`."""
         c2, *deeper = self.trunk((images - PIXEL_MEAN) / PIXEL_STD)
-        maps = self.pyramid(tuple(deeper), self.config.levels)
+        return self.heads(c2, self.pyramid(tuple(deeper), self.config.levels))
+
+    def heads(self, c2: Tensor, maps: list[Tensor], stride_8: int = 0) -> Dense:
+        """What the heads say of the trunk's stride-4 map and of the pyramid's maps.
+
+        Args:
+            c2: `(B, C2, H/4, W/4)`.
+            maps: `(B, C, h, w)` of each level, finest first.
+            stride_8: which of them has stride 8.
+        """
         top = F.interpolate(
-            self.detail_top(maps[0]), scale_factor=2.0, mode="bilinear", align_corners=False
+            self.detail_top(maps[stride_8]), scale_factor=2.0, mode="bilinear", align_corners=False
         )
         detail = self.detail(self.detail_lateral(c2) + top)
         cells = [x.permute(0, 2, 3, 1).flatten(1, 2) for x in maps]
-        outside = cells[0].new_zeros(images.shape[0], 1, self.config.channels)
+        outside = cells[0].new_zeros(c2.shape[0], 1, self.config.channels)
         return Dense(self.score_tower(maps), torch.cat([*cells, outside], 1), detail)
 
     def decode(self, features: Tensor, detail: Tensor, indices: Tensor, windows: Tensor) -> Decoded:
@@ -378,6 +387,14 @@ class Peaks(nn.Module):
             highest = F.max_pool2d(scores, 3, 1, 1)
             peaks.append((scores * (scores >= highest)).flatten(1))
         return torch.cat(peaks, 1), dense.features, dense.detail
+
+
+def cell_tables(
+    size: tuple[int, int], config: DeepMaskConfig, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """`geometry.cell_indices` and `geometry.cell_windows` of an input of `size` on a device."""
+    indices, windows = cell_indices(size, config), cell_windows(size, config)
+    return torch.from_numpy(indices).to(device), torch.from_numpy(windows).to(device)
 
 
 def dense_dtype(network: nn.Module) -> torch.dtype:

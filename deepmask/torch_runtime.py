@@ -21,8 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepmask.geometry import cell_indices, cell_windows
-from deepmask.network import DeepMask, Peaks
+from deepmask.network import DeepMask, Peaks, cell_tables
 from deepmask.proposals import LEAST, Windows
 
 log = logging.getLogger(__name__)
@@ -167,11 +166,9 @@ class TorchRuntime:
                 return None
 
     def _geometry(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """`cell_indices` and `cell_windows` on the device."""
+        """The cells' tables, kept for good: captured graphs read them where they are."""
         if size not in self._tables:
-            indices = torch.from_numpy(cell_indices(size, self.config)).to(self.device)
-            windows = torch.from_numpy(cell_windows(size, self.config)).to(self.device)
-            self._tables[size] = indices, windows
+            self._tables[size] = cell_tables(size, self.config, self.device)
         return self._tables[size]
 
 

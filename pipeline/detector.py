@@ -110,6 +110,24 @@ def open_detector(config: DeployConfig) -> Detector:
         raise InferenceError(f"the network cannot be started: {error}") from error
 
 
+def prepared(detector: Detector, size: tuple[int, int]) -> Detector:
+    """The detector, ready for pictures of `size` (H, W) where it can get ready.
+
+    Raises:
+        InferenceError: it fails on a first picture.
+    """
+    if isinstance(detector, Preparable):
+        try:
+            detector.prepare(size)
+        except PipelineError:
+            raise
+        except Exception as error:
+            raise InferenceError(
+                f"the detector failed on a first picture ({size[1]}x{size[0]}): {error}"
+            ) from error
+    return detector
+
+
 __all__ = [
     "DeepMaskDetector",
     "Detector",
@@ -117,4 +135,5 @@ __all__ = [
     "Interval",
     "Preparable",
     "open_detector",
+    "prepared",
 ]

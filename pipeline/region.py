@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.detector import Detector, Preparable
-from pipeline.errors import InferenceError, PipelineError, SourceError
+from pipeline.detector import Detector, prepared
+from pipeline.errors import SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.sources.config import RegionSetting, polygons_of
 from trackers.detections import Detections
@@ -125,27 +125,13 @@ def open_in_region(
         InferenceError: it fails on a first picture.
     """
     if setting is None:
-        return _prepared(open_detector(config), (info.height, info.width))
+        return prepared(open_detector(config), (info.height, info.width))
     region = Region.of(_pixels(setting, info.width, info.height))
     scale = math.sqrt(region.share)
     sizes = tuple(max(round(px * scale), min(SMALLEST_PX, px)) for px in config.sizes_px)
     detector = open_detector(dataclasses.replace(config, sizes_px=sizes))
     x1, y1, x2, y2 = region.window
-    return RegionDetector(_prepared(detector, (y2 - y1, x2 - x1)), region)
-
-
-def _prepared(detector: Detector, size: tuple[int, int]) -> Detector:
-    """The detector, ready for pictures of `size` (H, W) where it can get ready."""
-    if isinstance(detector, Preparable):
-        try:
-            detector.prepare(size)
-        except PipelineError:
-            raise
-        except Exception as error:
-            raise InferenceError(
-                f"the detector failed on a first picture ({size[1]}x{size[0]}): {error}"
-            ) from error
-    return detector
+    return RegionDetector(prepared(detector, (y2 - y1, x2 - x1)), region)
 
 
 def _moved(detections: Detections, by: tuple[int, int], size: tuple[int, int]) -> Detections:

@@ -23,6 +23,7 @@ import configs
 from deepmask.deploy import find_proposals
 from deepmask.evaluate import EVALUATION, average_recall, results_of
 from deepmask.network import DeepMask
+from deepmask.reliability import pyplot
 from deepmask.torch_runtime import TorchRuntime
 from deepmask.training.coco import Photograph, load_set
 from deepmask.training.config import TrainConfig
@@ -86,11 +87,7 @@ def measure_appearance(network: DeepMask, photographs: Sequence[Photograph]) -> 
 
 def plot(log_file: Path, picture: Path) -> None:
     """Draw the losses and the average recall of a training's `log.jsonl`."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     rows = [json.loads(line) for line in log_file.read_text().splitlines()]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
     for key in ("score", "bce", "dice", "quality", "iou"):

@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deepmask import checkpoint
-from deepmask.config import DeepMaskConfig
-from deepmask.geometry import cell_indices, cell_windows
-from deepmask.network import DeepMask
+from deepmask.network import DeepMask, cell_tables
 from deepmask.training import losses
 from deepmask.training.coco import Photograph
 from deepmask.training.config import StageConfig, TrainConfig
@@ -34,6 +32,7 @@ log = logging.getLogger(__name__)
 Sets = dict[str, list[Photograph]]
 Validate = Callable[[DeepMask], dict[str, float]]
 LOG_STEPS = 50
+_cell_tables = lru_cache(maxsize=8)(cell_tables)
 
 
 class Trainer:
@@ -99,7 +98,7 @@ class Trainer:
         _keep_trunk_norms(self.network)
         images = batch["image"].float().contiguous(memory_format=torch.channels_last)
         size, cells = (images.shape[2], images.shape[3]), batch["cells"]
-        indices, windows = _geometry(size, self.config.network, self.device)
+        indices, windows = _cell_tables(size, self.config.network, self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
             objectness, decoded = self.forward(images, indices[cells], windows[cells])
         valid = batch["valid"].flatten()
@@ -234,9 +233,8 @@ def _begin(config: TrainConfig) -> DeepMask:
 
 
 def _freeze(network: DeepMask, stages: int) -> None:
-    """Fix the stem and the first stages, and fold their norms: three times as fast on a CPU."""
-    frozen = nn.Sequential(network.trunk.stem, *list(network.trunk.stages)[:stages])
-    frozen.eval().requires_grad_(False)
+    """Fix the stem and the first stages, and fold their norms, which saves passes over memory."""
+    frozen = nn.Sequential(network.trunk.stem, *list(network.trunk.stages)[:stages]).eval()
     for part in [m for m in frozen.modules() if isinstance(m, nn.Sequential)]:
         layers = list(part)
         for i, (conv, norm) in enumerate(itertools.pairwise(layers)):
@@ -255,15 +253,6 @@ def _averaged(network: DeepMask, average: DeepMask) -> tuple[list[Tensor], list[
         if buffer.is_floating_point() and name in now and not name.startswith("trunk.")
     ]
     return [now[name] for name in names], [mean[name] for name in names]
-
-
-@lru_cache(maxsize=8)
-def _geometry(
-    size: tuple[int, int], config: DeepMaskConfig, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """`cell_indices` and `cell_windows` on the device."""
-    indices, windows = cell_indices(size, config), cell_windows(size, config)
-    return torch.from_numpy(indices).to(device), torch.from_numpy(windows).to(device)
 
 
 def _keep_trunk_norms(network: DeepMask) -> None:
