@@ -37,6 +37,11 @@ SEEK_MARGINS_S = (0.0, 5.0, 30.0)
 
 _MAX_RATE = 1000
 
+SEARCHED_BYTES = 256 << 20
+"""So much of standard input may go by without a picture: some noise looks like a recording."""
+
+_PIPE_BUFFER = 1 << 18
+
 _GRACE_S = 1.0
 """So much longer than FFmpeg's own time-out do we wait for it."""
 
@@ -84,6 +89,7 @@ class Connection:
         self._watchdog = Watchdog(self._closing) if may_hang else None
         self._is_closed = False
         self._opened: InputContainer | None = None
+        self._pipe = _Pipe() if self._source.kind is Kind.PIPE else None
         self._limit_s = _open_limit_s(self._source, self._config)
         try:
             self._container = self._wait(self._open)
@@ -94,6 +100,8 @@ class Connection:
             self._prepare_decoder()
             self._pictures: Iterator[Picture] = self._decode()
             self.first = self._first()
+            if self._pipe is not None:
+                self._pipe.left = None
             self._limit_s = self._patience_s + (_GRACE_S if is_stream else 0.0)
         except (FFmpegError, ValueError) as error:
             self.close()
@@ -103,7 +111,7 @@ class Connection:
             raise
 
     def _open(self) -> InputContainer:
-        self._opened = _open(self._source, self._config)
+        self._opened = _open(self._source, self._config, self._pipe)
         return self._opened
 
     @property
@@ -267,6 +275,26 @@ class Connection:
         return None
 
 
+class _Pipe:
+    """Standard input for FFmpeg, which has no end of patience of its own.
+
+    `left` is how many bytes may still be read; what is longer ends there. None is without limit.
+    """
+
+    name = "standard input"
+
+    def __init__(self) -> None:
+        self.left: int | None = SEARCHED_BYTES
+
+    def read(self, size: int) -> bytes:
+        """Return what is there, at most `size` bytes; nothing at the end."""
+        if self.left is None:
+            return os.read(0, size)
+        data = os.read(0, min(size, self.left))
+        self.left -= len(data)
+        return data
+
+
 class _Expected:
     """Packets whose pictures have not come out of the decoder yet, by their timestamps.
 
@@ -301,7 +329,7 @@ class _Expected:
         return count
 
 
-def _open(source: Input, config: SourceConfig) -> InputContainer:
+def _open(source: Input, config: SourceConfig, pipe: _Pipe | None) -> InputContainer:
     is_stream = source.kind is Kind.STREAM
     # What comes in pieces shows only when it is open; until then FFmpeg must be patient.
     patience = _PIECES_PATIENCE if source.url.lower().startswith("http") else 1
@@ -309,8 +337,9 @@ def _open(source: Input, config: SourceConfig) -> InputContainer:
     began_s = time.perf_counter()
     try:
         return av.open(
-            source.url,
+            source.url if pipe is None else pipe,
             mode="r",
+            buffer_size=_PIPE_BUFFER,
             format=source.format,
             options=source.options,
             timeout=limits_s if is_stream else None,

@@ -81,7 +81,7 @@ def resolve(config: SourceConfig) -> Input:
         options = camera_options(config)
         found = Input(Kind.CAMERA, safe_name(device), device, device, DEVICE_FORMAT, options)
     elif source == "-":
-        found = Input(Kind.PIPE, "stdin", "-", "pipe:0")
+        found = Input(Kind.PIPE, "stdin", "-", "-")
     elif source.startswith("lavfi:"):
         found = Input(Kind.GRAPH, "lavfi", source, source.removeprefix("lavfi:"), "lavfi")
     elif is_address(source) and not source.lower().startswith("file://"):
@@ -182,7 +182,8 @@ def _why(source: Input, error: Exception) -> str:
         return _why_stream(error)
     if isinstance(error, av_error.PermissionError):
         return "this user may not read it; check its permissions"
-    if isinstance(error, av_error.InvalidDataError) and source.kind is not Kind.GRAPH:
+    is_noise = isinstance(error, (av_error.InvalidDataError, UnicodeDecodeError))
+    if is_noise and source.kind is not Kind.GRAPH:
         return (
             "FFmpeg finds no video or image in it; if it is a recording, it was cut off before "
             "its index was written, or it is damaged"
