@@ -147,8 +147,9 @@ def disturbances(seed: int = 0) -> dict[str, Callable[[Image], Image]]:
         return np.asarray(np.clip(np.rint(noisy), 0, 255), np.uint8)
 
     def compression(image: Image) -> Image:
-        _, encoded = cv2.imencode(".jpg", noise(image), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+        noisy = cv2.cvtColor(noise(image), cv2.COLOR_RGB2BGR)
+        _, encoded = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB), np.uint8)
 
     def shift(image: Image) -> Image:
         x, y = rng.uniform(-SHIFT_PX, SHIFT_PX, 2)
