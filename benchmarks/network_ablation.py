@@ -60,6 +60,13 @@ def by_quality(windows: Windows) -> Windows:
     return dataclasses.replace(windows, objectness=windows.quality)
 
 
+SILENCED = {
+    "mask: low-rank alone, not refined": "mask_head.dynamic",
+    "mask: vector not corrected": "mask_head.correct.2",
+    "mask: without the tower's context": "score_tower.context",
+}
+"""Parts of the network that add to what is there without them."""
+
 COLUMNS = (
     "AR@10",
     "AR@100",
@@ -111,8 +118,13 @@ def variants(weights: str, folder: Path) -> list[Variant]:
         weights: name or file.
         folder: where changed weights are put.
     """
-    unrefined = folder / "unrefined.safetensors"
-    write_unrefined(checkpoint.find_weights(weights), unrefined)
+    whole = checkpoint.find_weights(weights)
+    there = dict(checkpoint.load(whole).named_modules())
+    silenced = {
+        name: write_silenced(whole, part, folder)
+        for name, part in SILENCED.items()
+        if part in there
+    }
     return [
         Variant("default"),
         Variant("preset fast: 384 px", preset="fast"),
@@ -124,7 +136,7 @@ def variants(weights: str, folder: Path) -> list[Variant]:
         Variant("computed in bf16", ("detector.precision=bf16",)),
         Variant("score: objectness alone", score=by_objectness),
         Variant("score: predicted IoU alone", score=by_quality),
-        Variant("mask: low-rank alone, not refined", (f"detector.weights={unrefined}",)),
+        *(Variant(name, (f"detector.weights={path}",)) for name, path in silenced.items()),
         *changed("mask_threshold", "0.4", "0.5", "0.55"),
         *changed("vote_iou", "0.5", "0.7", "1"),
         *changed("max_iou", "0.6", "0.8", "1"),
@@ -141,13 +153,14 @@ def changed(setting: str, *values: str) -> list[Variant]:
     ]
 
 
-def write_unrefined(weights: Path, path: Path) -> None:
-    """The same weights, but for those of a dynamic convolution: it adds nothing."""
+def write_silenced(weights: Path, part: str, folder: Path) -> Path:
+    """A file with the same weights, but for those of a part of the network: it adds nothing."""
     network = checkpoint.load(weights)
-    if network.config.refinement != "none":
-        network.mask_head.dynamic.weight.zero_()
-        network.mask_head.dynamic.bias.zero_()
+    for parameter in network.get_submodule(part).parameters():
+        parameter.zero_()
+    path = folder / f"without-{part}.safetensors"
     checkpoint.save(path, network)
+    return path
 
 
 def measure(

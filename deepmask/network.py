@@ -5,10 +5,11 @@ place, the mask of the one object centred in the window and its objectness. Here
 stands in for the image pyramid, the objectness is dense and cheap, and windows are encoded and
 masks decoded only where it peaks. At such a place the result is that of the dense evaluation.
 
-    image ─▶ trunk ─▶ pyramid ─┬─▶ score tower ─▶ objectness at every cell of every level
-                               ├─▶ 9x9 window ─▶ vector e ─▶ low-rank 28x28 mask ─┐
-                               └─▶ stride-4 detail ───────── dynamic convolution ─┴─▶ 56x56 logits
-                                                     e ─▶ predicted IoU of that mask
+    image ─▶ trunk ─▶ pyramid ─▶ tower ─▶ objectness at every cell of every level
+                         └───+─────┘
+                             ├─▶ 9x9 window ─▶ vector e ─▶ low-rank 28x28 mask ─┐
+                             └─▶ stride-4 detail ──────── dynamic convolution ──┴─▶ 56x56 logits
+                                                   e ─▶ predicted IoU of that mask
 """
 
 from __future__ import annotations
@@ -183,7 +184,10 @@ def half_octave(x: Tensor) -> Tensor:
 
 
 class ScoreTower(nn.Module):
-    """Objectness of every cell: the same convolutions on each level, normalised a level apart."""
+    """Objectness of every cell: the same convolutions on each level, normalised a level apart.
+
+    Its last features also tell the masks' half what lies around a cell: 13 cells far.
+    """
 
     def __init__(self, channels: int, layers: int, levels: int) -> None:
         super().__init__()
@@ -199,18 +203,22 @@ class ScoreTower(nn.Module):
             for _ in range(levels)
         )
         self.score = nn.Conv2d(channels, 1, 1)
+        self.context = nn.Conv2d(channels, channels, 1, bias=False)
+        nn.init.zeros_(self.context.weight)
         nn.init.normal_(self.score.weight, std=0.01)
         assert self.score.bias is not None
         nn.init.constant_(self.score.bias, -4.6)  # focal loss's prior of 0.01 (Lin et al. 2017)
 
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps `(B, C, h, w)` of each level -> logits `(B, 1, h, w)` of each."""
-        scores = []
+    def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Maps `(B, C, h, w)` of each level -> logits `(B, 1, h, w)`, and the maps with context."""
+        scores, seen = [], []
         for norms, x in zip(self.norms, maps, strict=True):
+            y = x
             for conv, norm in zip(self.convs, norms, strict=True):  # type: ignore[call-overload]
-                x = F.relu(norm(conv(x)))
-            scores.append(self.score(x))
-        return scores
+                y = F.relu(norm(conv(y)))
+            scores.append(self.score(y))
+            seen.append(x + self.context(y))
+        return scores, seen
 
 
 class Enlarge(nn.Module):
@@ -229,8 +237,8 @@ class Enlarge(nn.Module):
 class MaskHead(nn.Module):
     """Window -> vector -> mask and its predicted IoU.
 
-    The coarse mask is DeepMask's own: two linear maps with nothing between them. A small
-    convolution whose weights the vector gives (CondInst, Tian et al. 2020) then draws the outline
+    The coarse mask is DeepMask's own, the product of a vector and a matrix, but that the vector
+    gets a hidden layer's correction. A small convolution whose weights the vector gives (CondInst, Tian et al. 2020) then draws the outline
     from the stride-4 detail, the place in the window and the coarse mask. What of this there is,
     `config.refinement` says.
     """
@@ -241,6 +249,12 @@ class MaskHead(nn.Module):
         super().__init__()
         self.config = config
         self.encode = nn.Linear(config.window**2 * config.channels, config.embedding)
+        hidden = 2 * config.embedding
+        self.correct = nn.Sequential(
+            nn.Linear(config.embedding, hidden), nn.ReLU(), nn.Linear(hidden, config.embedding)
+        )
+        for parameter in self.correct[-1].parameters():
+            nn.init.zeros_(parameter)
         self.coarse = nn.Linear(config.embedding, config.coarse**2)
         self.enlarge: nn.Module = Enlarge(config.coarse)
         if config.refinement != "none":
@@ -258,6 +272,7 @@ class MaskHead(nn.Module):
     def forward(self, windows: Tensor, detail: Tensor) -> tuple[Tensor, Tensor]:
         """Windows `(n, 81 C)` and detail `(n, D, 56, 56)` -> logits `(n, 56, 56)`, `(n,)`."""
         e = self.encode(windows)
+        e = e + self.correct(e)
         logits = self.enlarge(self.coarse(e)).unsqueeze(1)
         if self.config.refinement != "none":
             logits = logits + self._refine(e, logits, detail)
@@ -315,13 +330,14 @@ class DeepMask(nn.Module):
             maps: `(B, C, h, w)` of each level, finest first.
             stride_8: which of them has stride 8.
         """
+        scores, maps = self.score_tower(maps)
         top = F.interpolate(
             self.detail_top(maps[stride_8]), scale_factor=2.0, mode="bilinear", align_corners=False
         )
         detail = self.detail(self.detail_lateral(c2) + top)
         cells = [x.permute(0, 2, 3, 1).flatten(1, 2) for x in maps]
         outside = cells[0].new_zeros(c2.shape[0], 1, self.config.channels)
-        return Dense(self.score_tower(maps), torch.cat([*cells, outside], 1), detail)
+        return Dense(scores, torch.cat([*cells, outside], 1), detail)
 
     def decode(self, features: Tensor, detail: Tensor, indices: Tensor, windows: Tensor) -> Decoded:
         """The masks of K cells of each picture that `dense` has seen.

@@ -7,24 +7,25 @@ import pytest
 import torch
 
 from benchmarks.network_ablation import (
+    SILENCED,
     at_working_point,
     by_objectness,
     by_quality,
-    write_unrefined,
+    variants,
+    write_silenced,
 )
 from deepmask import checkpoint
 from deepmask.config import DeepMaskConfig
 from deepmask.network import DeepMask
 from deepmask.proposals import Windows
+from tests.networks import SMALL, small_network
 
 
-def test_unrefined_masks_are_those_of_a_network_without_refinement(tmp_path):
-    torch.manual_seed(0)
-    network = DeepMask(DeepMaskConfig(channels=16, embedding=24))
-    checkpoint.save(tmp_path / "whole.safetensors", network)
-    write_unrefined(tmp_path / "whole.safetensors", tmp_path / "unrefined.safetensors")
-    unrefined = checkpoint.load(tmp_path / "unrefined.safetensors")
-    alone = DeepMask(dataclasses.replace(network.config, refinement="none"))
+def test_masks_without_refinement_are_those_of_a_network_without_it(tmp_path):
+    checkpoint.save(tmp_path / "whole.safetensors", small_network())
+    silent = write_silenced(tmp_path / "whole.safetensors", "mask_head.dynamic", tmp_path)
+    unrefined = checkpoint.load(silent)
+    alone = DeepMask(dataclasses.replace(SMALL, refinement="none"))
     alone.load_state_dict(unrefined.state_dict(), strict=False)
     windows, detail = torch.randn(2, 81 * 16), torch.randn(2, 8, 56, 56)
     masks = unrefined.mask_head(windows, detail)[0]
@@ -33,13 +34,11 @@ def test_unrefined_masks_are_those_of_a_network_without_refinement(tmp_path):
     assert not torch.allclose(masks, whole)
 
 
-def test_what_is_not_refined_stays_as_it_is(tmp_path):
-    network = DeepMask(DeepMaskConfig(channels=16, embedding=24, refinement="none"))
-    checkpoint.save(tmp_path / "whole.safetensors", network)
-    write_unrefined(tmp_path / "whole.safetensors", tmp_path / "unrefined.safetensors")
-    names = ("whole", "unrefined")
-    ours, theirs = (checkpoint.load(tmp_path / f"{name}.safetensors") for name in names)
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+def test_only_parts_that_a_network_has_are_silenced(tmp_path):
+    weights = tmp_path / "whole.safetensors"
+    checkpoint.save(weights, DeepMask(dataclasses.replace(SMALL, refinement="none")))
+    names = {variant.name for variant in variants(str(weights), tmp_path)}
+    assert names & set(SILENCED) == set(SILENCED) - {"mask: low-rank alone, not refined"}
 
 
 @pytest.mark.parametrize("refinement", ["none", "convolution", "detail"])

@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from deepmask.config import DeepMaskConfig
 from deepmask.export import merged
 from deepmask.geometry import cell_indices, cell_windows, input_size, pyramid
-from deepmask.network import DeepMask, Peaks
+from deepmask.network import Peaks
 from deepmask.network import _sample as network_sample
 from deepmask.runtime import _sample as runtime_sample
+from tests.networks import SMALL, small_network
 
-CONFIG = DeepMaskConfig(channels=16, embedding=24)
+CONFIG = SMALL
 SIZE = (96, 160)
 
 
 @pytest.fixture(scope="module")
 def network():
-    torch.manual_seed(0)
-    return DeepMask(CONFIG).eval().requires_grad_(False)
+    return small_network()
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,10 @@ import torch
 from torch import nn
 
 from deepmask import checkpoint
-from deepmask.config import DeepMaskConfig
-from deepmask.network import DeepMask
 from deepmask.quantize import STEPS, RoundedPointwise, quantized
 from deepmask.runtime import OpenVinoRuntime
 from deepmask.torch_runtime import TorchRuntime
+from tests.networks import small_network
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +80,7 @@ def test_the_ranges_hold_what_the_shipped_network_computes(network):
 
 def test_openvino_computes_them_in_integers(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    torch.manual_seed(0)
-    network = DeepMask(DeepMaskConfig(channels=16, embedding=24)).eval()
-    network.score_tower.score.weight.data.normal_(std=1.0)
-    network.load_state_dict({"score_tower.score.bias": torch.zeros(1)}, strict=False)
+    network = small_network()
     checkpoint.save(tmp_path / "tiny.safetensors", network)
     runtime = OpenVinoRuntime(tmp_path / "tiny.safetensors", 1, "int8")
     reference = TorchRuntime(quantized(network), torch.device("cpu"))

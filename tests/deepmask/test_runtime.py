@@ -12,22 +12,17 @@ from deepmask import checkpoint
 from deepmask.checkpoint import CheckpointError
 from deepmask.config import DeepMaskConfig
 from deepmask.deploy import DeployConfig, DeviceError, open_runtime
-from deepmask.network import DeepMask
 from deepmask.runtime import OpenVinoRuntime
 from deepmask.torch_runtime import TorchRuntime
+from tests.networks import small_network
 
 SIZE = (192, 256)
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    network = DeepMask(DeepMaskConfig(channels=16, embedding=24))
-    with torch.no_grad():
-        network.score_tower.score.weight.normal_(std=1.0)
-        network.load_state_dict({"score_tower.score.bias": torch.zeros(1)}, strict=False)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    checkpoint.save(path, network, {"images": "0"})
+    checkpoint.save(path, small_network(), {"images": "0"})
     return path
 
 

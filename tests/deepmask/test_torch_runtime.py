@@ -11,23 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from deepmask.config import DeepMaskConfig
-from deepmask.network import DeepMask
 from deepmask.torch_runtime import MOST_PROGRAMS, TorchRuntime, _Lane, _resize
+from tests.networks import small_network
 from tests.operators import WAITING, Asked
 
 SIZE = (96, 128)
 CPU = torch.device("cpu")
 DEVICES = [CPU, pytest.param(torch.device("cuda", 0), marks=pytest.mark.gpu)]
-
-
-def network():
-    torch.manual_seed(0)
-    result = DeepMask(DeepMaskConfig(channels=16, embedding=24))
-    with torch.no_grad():
-        result.score_tower.score.weight.normal_(std=1.0)
-        result.load_state_dict({"score_tower.score.bias": torch.zeros(1)}, strict=False)
-    return result
 
 
 def pictures(count, shape=(90, 140)):
@@ -39,7 +29,7 @@ class Watched(TorchRuntime):
     """Notes the size of each batch; the first one waits until `go` is set."""
 
     def __init__(self, batch):
-        super().__init__(network(), CPU, batch)
+        super().__init__(small_network(), CPU, batch)
         self.batches: list[int] = []
         self.began, self.go = threading.Event(), threading.Event()
 
@@ -59,7 +49,8 @@ def wait_for_waiting(runtime, count):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_batch_answers_as_one_by_one(device):
-    alone, together = TorchRuntime(network(), device), TorchRuntime(network(), device, batch=4)
+    alone = TorchRuntime(small_network(), device)
+    together = TorchRuntime(small_network(), device, batch=4)
     given = pictures(8)
     wanted = [alone(picture, SIZE, 0.2, 10) for picture in given]
     for _ in range(3):  # without a graph, when it is captured, and from it
@@ -90,7 +81,7 @@ def test_what_waits_is_looked_at_together_and_what_comes_alone_at_once():
 
 
 def test_a_failure_reaches_every_call_of_its_batch_and_ends_there(monkeypatch):
-    runtime = TorchRuntime(network(), CPU, batch=4)
+    runtime = TorchRuntime(small_network(), CPU, batch=4)
 
     def fail(pixels, size, count):
         raise RuntimeError("out of memory")
@@ -107,7 +98,7 @@ class Mean(TorchRuntime):
     """Says of each picture how bright it is; has two lanes, as on a GPU."""
 
     def __init__(self):
-        super().__init__(network(), CPU, batch=5)
+        super().__init__(small_network(), CPU, batch=5)
         self._free.append(_Lane(self, False))
 
     def look(self, pixels, size, count):
@@ -125,7 +116,7 @@ def test_many_threads_get_their_own_answers():
 
 
 def test_shapes_are_forgotten_in_time():
-    runtime = TorchRuntime(network(), CPU)
+    runtime = TorchRuntime(small_network(), CPU)
     for width in range(40, 40 + MOST_PROGRAMS + 3):
         runtime(pictures(1, (40, width))[0], (32, 32), 0.2, 1)
     assert len(runtime._free[0].programs) == MOST_PROGRAMS
@@ -142,7 +133,7 @@ def test_pictures_are_resized_as_on_the_cpu(size, way):
 
 def test_looking_waits_for_nothing_that_is_computed():
     """What a CUDA graph cannot hold, and what would keep the CPU from working ahead of a GPU."""
-    runtime = TorchRuntime(network(), CPU)
+    runtime = TorchRuntime(small_network(), CPU)
     pixels = torch.zeros(2, 90, 140, 3, dtype=torch.uint8)
     with torch.inference_mode():
         runtime.look(pixels, SIZE, 10)  # makes its tables
@@ -153,7 +144,7 @@ def test_looking_waits_for_nothing_that_is_computed():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which captures")
 def test_a_graph_that_cannot_be_captured_is_one_warning(caplog):
-    runtime, stream = TorchRuntime(network(), CPU), cast(torch.cuda.Stream, None)
+    runtime, stream = TorchRuntime(small_network(), CPU), cast(torch.cuda.Stream, None)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             assert runtime.capture(lambda: (torch.zeros(1),), stream) is None
@@ -163,7 +154,7 @@ def test_a_graph_that_cannot_be_captured_is_one_warning(caplog):
 
 @pytest.mark.gpu
 def test_the_second_batch_of_a_shape_is_captured():
-    runtime = TorchRuntime(network(), torch.device("cuda", 0))
+    runtime = TorchRuntime(small_network(), torch.device("cuda", 0))
     for _ in range(5):
         runtime(pictures(1)[0], SIZE, 0.2, 10)
     programs = [program for lane in runtime._free for program in lane.programs.values()]
