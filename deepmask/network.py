@@ -238,9 +238,9 @@ class MaskHead(nn.Module):
     """Window -> vector -> mask and its predicted IoU.
 
     The coarse mask is DeepMask's own, the product of a vector and a matrix, but that the vector
-    gets a hidden layer's correction. A small convolution whose weights the vector gives (CondInst, Tian et al. 2020) then draws the outline
-    from the stride-4 detail, the place in the window and the coarse mask. What of this there is,
-    `config.refinement` says.
+    gets a hidden layer's correction. A small convolution whose weights the vector gives (CondInst,
+    Tian et al. 2020) then draws the outline from the stride-4 detail, the place in the window and
+    the coarse mask. What of this there is, `config.refinement` says.
     """
 
     places: Tensor
