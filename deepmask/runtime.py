@@ -150,23 +150,25 @@ class OpenVinoRuntime:
 
         convert = {"dense": export.dense, "dense8": export.rounded_dense, "decode": export.decoder}
         convert[name](checkpoint.load(self.weights), path)
-        return self._compile(path, size)
+        try:
+            return self._compile(path, size)
+        except RuntimeError as error:
+            # Another process compiles the same network: OpenVINO writes both under one name.
+            log.warning("the compiled network is not kept: %s", error)
+            return self._compile(path, size, keep=False)
 
-    def _compile(self, path: Path, size: tuple[int, int] | None) -> Any:
+    def _compile(self, path: Path, size: tuple[int, int] | None, keep: bool = True) -> Any:
         model = self.core.read_model(path)
         if size is not None:
             model.reshape([1, *size, 3])
-        return self.core.compile_model(
-            model,
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "NUM_STREAMS": str(self.concurrency),
-                "INFERENCE_NUM_THREADS": str(self.concurrency),
-                "INFERENCE_PRECISION_HINT": "f32" if self.precision == "f32" else "bf16",
-                "CACHE_DIR": str(self.cache / "compiled"),
-            },
-        )
+        settings = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "NUM_STREAMS": str(self.concurrency),
+            "INFERENCE_NUM_THREADS": str(self.concurrency),
+            "INFERENCE_PRECISION_HINT": "f32" if self.precision == "f32" else "bf16",
+            "CACHE_DIR": str(self.cache / "compiled") if keep else "",
+        }
+        return self.core.compile_model(model, "CPU", settings)
 
 
 def _resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """Weights on disk and the two runtimes: what one computes, the other does."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -103,6 +104,16 @@ def test_a_damaged_cache_is_made_anew(weights, image, cache):
         path.write_bytes(b"")
     after = OpenVinoRuntime(weights, threads=1)(image, SIZE, 0.3, 5)
     np.testing.assert_allclose(after.scores, before.scores, atol=1e-5)
+
+
+def test_what_cannot_be_kept_is_computed_all_the_same(weights, image, cache, caplog):
+    before = OpenVinoRuntime(weights, threads=1)(image, SIZE, 0.3, 5)
+    for folder in list(cache.rglob("compiled")):
+        shutil.rmtree(folder)
+        folder.write_bytes(b"")  # where OpenVINO would write
+    after = OpenVinoRuntime(weights, threads=1)(image, SIZE, 0.3, 5)
+    np.testing.assert_allclose(after.scores, before.scores, atol=1e-5)
+    assert "is not kept" in caplog.text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
