@@ -186,7 +186,7 @@ def half_octave(x: Tensor) -> Tensor:
 class ScoreTower(nn.Module):
     """Objectness of every cell: the same convolutions on each level, normalised a level apart.
 
-    Its last features also tell the masks' half what lies around a cell: 13 cells far.
+    Its last features also tell the masks' half what lies in the 13 x 13 cells around each.
     """
 
     def __init__(self, channels: int, layers: int, levels: int) -> None:
