@@ -118,8 +118,8 @@ class SortConfig:
     """Smallest cosine of the appearance vectors at which a lost object is recognised."""
 
     reentry_margin: float = 0.05
-    """And it must look less like every other known object, by this much: in a school of fish
-    looks say nothing."""
+    """And it must look less like every other lost object that can have come there, by this much:
+    who is in view is not sought."""
 
     reentry_speed: float = 5.0
     """Nor may it have gone farther, in its own sizes a second, and one more."""
@@ -375,18 +375,18 @@ class SortTracker:
         table, config = self._table, self.config
         assert table.features is not None
         assert seen.features is not None
-        known = (table.ids > 0.0).nonzero()[0]
+        lost = ((table.ids > 0.0) & (matches.partner < 0)).nonzero()[0]
         d = ((matches.owner < 0) & (seen.scores >= config.birth_score)).nonzero()[0]
-        if len(known) == 0 or len(d) == 0:
+        if len(lost) == 0 or len(d) == 0:
             return
-        alike = association.appearance_gain(table.features.take(known, 0), seen.features.take(d, 0))
-        clear = alike - association.best_rival(alike) >= config.reentry_margin
-        lost = (matches.partner.take(known) < 0)[:, None]
-        fits = lost & clear & (alike >= config.reentry_similarity)
-        fits &= self._within_reach(known, seen.centres.take(d, 0))
+        alike = association.appearance_gain(table.features.take(lost, 0), seen.features.take(d, 0))
+        reach = self._within_reach(lost, seen.centres.take(d, 0))
+        rival = association.best_rival(np.where(reach, alike, -np.inf))
+        fits = reach & (alike - rival >= config.reentry_margin)
+        fits &= alike >= config.reentry_similarity
         i, j = fits.nonzero()
         i, j = association.assign(i, j, alike[i, j], alike.shape)
-        t, d = known.take(i), d.take(j)
+        t, d = lost.take(i), d.take(j)
         matches.add(t, d)
         # The motion of long ago says nothing about the object that came back.
         table.rows[t, FILTER] = self._model.start(seen.centres.take(d, 0))

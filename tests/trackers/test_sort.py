@@ -337,14 +337,22 @@ def test_looks_bring_nobody_back_from_farther_than_it_can_have_gone():
     assert run(before + away + far)[-1].ids.tolist() == [2]
 
 
-def test_looks_say_nothing_among_those_who_look_alike():
+def test_looks_say_nothing_of_lost_ones_who_look_alike():
     alike, twin, other = np.eye(4, dtype=np.float32)[[0, 0, 1]]
-    for second, wanted in ((other, [1, 2]), (twin, [2, 3])):
-        both, single = np.stack((alike, second)), second[None]
+    for second, wanted in ((other, [1]), (twin, [3])):
+        both = np.stack((alike, second))
         before = [detections([box_at(50, 50), box_at(150, 150)], features=both)] * 10
-        gone = [detections([box_at(150, 150)], features=single)] * 50
-        back = [detections([box_at(150, 50), box_at(150, 150)], features=both)] * 5
+        gone = [detections([])] * 50
+        back = [detections([box_at(60, 60)], features=alike[None])] * 5
         assert run(before + gone + back)[-1].ids.tolist() == wanted
+
+
+def test_who_comes_back_is_not_taken_for_a_twin_in_view():
+    twins = np.eye(4, dtype=np.float32)[[0, 0]]
+    before = [detections([box_at(50, 50), box_at(150, 150)], features=twins)] * 10
+    gone = [detections([box_at(150, 150)], features=twins[1:])] * 50
+    back = [detections([box_at(150, 50), box_at(150, 150)], features=twins)] * 5
+    assert run(before + gone + back)[-1].ids.tolist() == [1, 2]
 
 
 # What is shown of the unseen.
