@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 import configs
 from deepmask.deploy import find_proposals
@@ -50,8 +52,9 @@ def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
     some = [
         photographs[i] for photographs in sets.values() for i in range(min(60, len(photographs)))
     ]
+    measure_norms(trainer.average, some)
     measure_appearance(trainer.average, some)
-    trainer.save()
+    trainer.save_weights()
     plot(output / "log.jsonl", output / "log.png")
 
 
@@ -71,6 +74,39 @@ def validate(network: DeepMask, photographs: Sequence[Photograph]) -> dict[str, 
         "mask AR@100": round(masks["AR@100"], 4),
         "box AR@100": round(boxes["AR@100"], 4),
     }
+
+
+@torch.no_grad()
+def measure_norms(network: DeepMask, photographs: Sequence[Photograph]) -> None:
+    """Give the trunk's norms the statistics of some photographs; what it computes stays the same.
+
+    Training leaves those of ImageNet where they are while the trunk moves away from them, and
+    `deepmask.quantize` takes the ranges of 8-bit values from them.
+    """
+    norms = [m for m in network.trunk.modules() if isinstance(m, nn.BatchNorm2d)]
+    moments: dict[nn.Module, list[Tensor]] = {norm: [] for norm in norms}
+
+    def note(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        x = inputs[0]
+        moments[norm].append(torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))]))
+
+    hooks = [norm.register_forward_pre_hook(note) for norm in norms]
+    for photograph in photographs:
+        pixels = torch.from_numpy(photograph.image()).permute(2, 0, 1)[None]
+        pixels = pixels.to(network.appearance_mean)  # its type and device
+        network.dense(F.interpolate(pixels, (288, 384), mode="bilinear", antialias=True))
+    for hook in hooks:
+        hook.remove()
+    for norm in norms:
+        mean, square = torch.stack(moments[norm]).mean(0)
+        variance = (square - mean**2).clamp(min=0)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        norm.bias.copy_(norm.bias + (mean - norm.running_mean) * scale)
+        norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
 
 
 def measure_appearance(network: DeepMask, photographs: Sequence[Photograph]) -> None:

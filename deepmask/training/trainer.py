@@ -132,6 +132,10 @@ class Trainer:
         unfinished = self.output / "resume.partial"
         torch.save(state, unfinished)
         unfinished.replace(self.output / "resume.pt")
+        self.save_weights()
+
+    def save_weights(self) -> None:
+        """Write the averaged weights alone."""
         notes = {
             "images": str(self.images),
             "training": json.dumps(dataclasses.asdict(self.config)),

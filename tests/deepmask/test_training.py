@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from pycocotools import mask as coco_mask
 
 from deepmask.config import DeepMaskConfig
@@ -24,7 +25,8 @@ from deepmask.training.patches import Objects, TargetMaker
 from deepmask.training.plans import Damage, load_sets
 from deepmask.training.resample import resample, weights
 from deepmask.training.samples import Samples
-from deepmask.training.train import main
+from deepmask.training.train import main, measure_norms
+from tests.networks import small_network
 from tests.operators import WAITING, Asked
 
 NETWORK = DeepMaskConfig()
@@ -376,6 +378,20 @@ def test_training_learns_resumes_and_writes_weights(discs, tmp_path, monkeypatch
     assert main(further) == 0
     other = [*further, "--set", "network.channels=24"]
     assert main(other) == 2
+
+
+def test_norms_know_what_passes_through_them_and_nothing_else_changes(discs):
+    network, before = small_network(), small_network()
+    one = load_set(discs, "val")[0]
+    measure_norms(network, [one])
+    picture = torch.from_numpy(one.image()).permute(2, 0, 1)[None].float()
+    picture = F.interpolate(picture, (288, 384), mode="bilinear", antialias=True)
+    wanted = before.dense(picture)
+    torch.testing.assert_close(network.dense(picture), wanted, rtol=1e-3, atol=1e-3)
+    network.trunk.train()  # now norms take the statistics of what they see
+    torch.testing.assert_close(network.dense(picture), wanted, rtol=1e-3, atol=1e-3)
+    before.trunk.train()
+    assert not torch.allclose(before.dense(picture).features, wanted.features, atol=0.1)
 
 
 def test_a_device_that_training_does_not_know_is_a_mistake(tmp_path, capsys):
