@@ -128,10 +128,10 @@ def variants(weights: str, folder: Path) -> list[Variant]:
     return [
         Variant("default"),
         Variant("preset fast: 384 px", preset="fast"),
-        Variant("preset accurate: 384 and 832 px", preset="accurate"),
+        Variant("preset accurate: 384, 640, 1088 px", preset="accurate"),
         *(
             Variant(f"input {sizes} px", (f"detector.sizes_px={sizes}",))
-            for sizes in ("320", "448", "640", "832", "320, 640")
+            for sizes in ("320", "448", "640", "832", "320, 640", "384, 832")
         ),
         Variant("computed in bf16", ("detector.precision=bf16",)),
         Variant("score: objectness alone", score=by_objectness),

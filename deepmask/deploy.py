@@ -109,8 +109,13 @@ def find_proposals(runtime: Runtime, image: NDArray[np.uint8], config: DeployCon
         image: `(H, W, 3)` uint8 RGB.
         config: sizes and thresholds; its device and weights are those of `runtime`.
     """
-    seen = [look(runtime, image, size_px, config) for size_px in config.sizes_px]
-    return propose(merge(seen), (image.shape[0], image.shape[1]), config.proposals)
+    windows = find_windows(runtime, image, config)
+    return propose(windows, (image.shape[0], image.shape[1]), config.proposals)
+
+
+def find_windows(runtime: Runtime, image: NDArray[np.uint8], config: DeployConfig) -> Windows:
+    """The best windows of a picture seen at all sizes, in the picture's pixels."""
+    return merge([look(runtime, image, size_px, config) for size_px in config.sizes_px])
 
 
 def look(runtime: Runtime, image: NDArray[np.uint8], size_px: int, config: DeployConfig) -> Windows:

@@ -69,6 +69,10 @@ class Windows:
         """`(K,)` in [0, 1]: sqrt(objectness x predicted IoU)."""
         return np.asarray(np.sqrt(self.objectness * self.quality))
 
+    def chosen(self, index: NDArray[np.int64]) -> Windows:
+        """Those at `index`."""
+        return Windows(*(getattr(self, one.name)[index] for one in dataclasses.fields(Windows)))
+
     def scaled(self, x: float, y: float) -> Windows:
         """The same in pixels of a picture that is so many times as wide and high."""
         return dataclasses.replace(self, windows=self.windows * np.array([x, y, x, y], np.float32))
@@ -144,6 +148,27 @@ def propose(windows: Windows, size: tuple[int, int], config: ProposalConfig) -> 
         tuple(crops),
         windows.appearance[drawn],
     )
+
+
+def rank(
+    windows: Windows, size: tuple[int, int], config: ProposalConfig, distinct: int
+) -> Proposals:
+    """The best proposals, then all other windows by score, below them: for average recall.
+
+    Args:
+        windows: of one picture, in its pixels.
+        size: (H, W) of the picture.
+        config: thresholds of `propose`, and how many there are at most.
+        distinct: how many come first, without copies among them.
+    """
+    scores = windows.scores
+    best = windows.chosen(np.argsort(-scores, kind="stable")[: config.max_count])
+    kept, _ = suppress(best, size, config)
+    first = kept[:distinct]
+    factor = np.full(len(best.scores), best.scores[first].min(initial=1.0) ** 2, np.float32)
+    factor[first] = 1.0
+    best = dataclasses.replace(best, objectness=best.objectness * factor)
+    return propose(best, size, dataclasses.replace(config, min_score=0.0, max_iou=1.0))
 
 
 def suppress(

@@ -11,6 +11,7 @@ from deepmask.proposals import (
     choose_cells,
     paste,
     propose,
+    rank,
     suppress,
     vote,
 )
@@ -157,3 +158,26 @@ def test_the_best_cells_are_chosen_in_order():
     assert choose_cells(objectness, 0.3, 10).tolist() == [2, 4, 3]
     assert choose_cells(objectness, 0.0, 2).tolist() == [2, 4]
     assert choose_cells(objectness, 0.95, 10).tolist() == []
+
+
+def test_copies_come_after_all_that_is_distinct():
+    given = windows(
+        [
+            (0.9, disc(14), 0, 0, 56, 56),
+            (0.8, disc(14), 1, 0, 57, 56),  # a copy
+            (0.3, disc(14), 60, 30, 116, 86),
+            (0.2, disc(14), 60, 31, 116, 87),  # a copy
+            (0.1, disc(6), 0, 40, 56, 96),
+        ]
+    )
+    config = ProposalConfig(min_score=0.0, max_inside=1.0, vote_iou=1.0)
+    shown = propose(given, SIZE, config)
+    all_of_them = rank(given, SIZE, config, distinct=100)
+    assert len(shown.scores) == 3
+    np.testing.assert_array_equal(all_of_them.boxes[:, 0], [14, 74, 22, 15, 74])
+    np.testing.assert_array_equal(all_of_them.scores[:3], shown.scores)
+    assert (np.diff(all_of_them.scores) <= 0).all()
+    one = rank(given, SIZE, config, distinct=1)
+    np.testing.assert_array_equal(one.boxes[:, 0], [14, 15, 74, 74, 22])
+    few = dataclasses.replace(config, max_count=2)
+    assert len(rank(given, SIZE, few, distinct=100).scores) == 2
