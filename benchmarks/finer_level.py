@@ -24,7 +24,7 @@ from benchmarks import measuring
 from deepmask import export
 from deepmask.config import DeepMaskConfig
 from deepmask.geometry import input_size
-from deepmask.network import PIXEL_MEAN, PIXEL_STD, DeepMask, Dense, Pyramid
+from deepmask.network import DeepMask, Dense, Pyramid
 
 PICTURE = (480, 640)
 SIZE_PX = 512
@@ -41,9 +41,9 @@ class FinerDeepMask(DeepMask):
         self.more = more
         self.pyramid = Pyramid(self.trunk.channels, self.config.channels)
 
-    def dense(self, images: Tensor) -> Dense:
+    def dense_of(self, pixels: Tensor) -> Dense:
         """As in `DeepMask`, but that the pyramid gets the trunk's stride-4 map too."""
-        trunk = self.trunk((images - PIXEL_MEAN) / PIXEL_STD)
+        trunk = self.trunk(pixels)
         maps = self.pyramid(trunk, self.config.levels + 2 - self.more)[2 - self.more :]
         return self.heads(trunk[0], maps, stride_8=self.more)
 

@@ -319,7 +319,11 @@ class DeepMask(nn.Module):
 
     def dense(self, images: Tensor) -> Dense:
         """Pictures `(B, 3, H, W)` RGB, 0 to 255, sides multiples of 32 px -> `Dense`."""
-        c2, *deeper = self.trunk((images - PIXEL_MEAN) / PIXEL_STD)
+        return self.dense_of(normalized(images))
+
+    def dense_of(self, pixels: Tensor) -> Dense:
+        """`dense` of pictures that went through `normalized`."""
+        c2, *deeper = self.trunk(pixels)
         return self.heads(c2, self.pyramid(tuple(deeper), self.config.levels))
 
     def heads(self, c2: Tensor, maps: list[Tensor], stride_8: int = 0) -> Dense:
@@ -396,13 +400,20 @@ class Peaks(nn.Module):
 
         Scores are probabilities; they are 0 where a cell of the 3x3 around has a higher one.
         """
-        dense = self.network.dense(images.permute(0, 3, 1, 2).to(dense_dtype(self.network)))
+        # Normalised before the channels move, which OpenVINO then does without a copy.
+        pixels = normalized(images.to(dense_dtype(self.network))).permute(0, 3, 1, 2)
+        dense = self.network.dense_of(pixels)
         peaks = []
         for logits in dense.scores:
             scores = logits.float().sigmoid()
             highest = F.max_pool2d(scores, 3, 1, 1)
             peaks.append((scores * (scores >= highest)).flatten(1))
         return torch.cat(peaks, 1), dense.features, dense.detail
+
+
+def normalized(pixels: Tensor) -> Tensor:
+    """Pixels, 0 to 255, as the trunk was trained with."""
+    return (pixels - PIXEL_MEAN) / PIXEL_STD
 
 
 def cell_tables(

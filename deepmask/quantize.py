@@ -3,8 +3,8 @@
 Inputs and weights are rounded to the values that 8-bit integers can hold; OpenVINO makes integer
 convolutions of that. No pictures are needed: after a ReLU6 values lie in [0, 6], and elsewhere
 batch norm knows their mean and deviation (Nagel et al., Data-Free Quantization Through Weight
-Equalization and Bias Correction, ICCV 2019), which a training measures at its end. Depthwise convolutions, pyramid and heads, which it
-would harm more than it gains, stay in floating point.
+Equalization and Bias Correction, ICCV 2019), which a training measures at its end. Depthwise
+convolutions, pyramid and heads, which it would harm more than it gains, stay in floating point.
 """
 
 from __future__ import annotations
