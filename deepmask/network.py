@@ -221,6 +221,22 @@ class ScoreTower(nn.Module):
         return scores, seen
 
 
+class Sharpen(nn.Module):
+    """A residual block on the stride-4 map, which is where outlines and instances part."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _separable(channels, 2 * channels, 3), nn.Conv2d(2 * channels, channels, 1)
+        )
+        for parameter in self.body[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        more: Tensor = self.body(x)
+        return x + more
+
+
 class Enlarge(nn.Module):
     """Flat maps `(n, side ** 2)` at twice the side, bilinear: `(n, 4 * side ** 2)`."""
 
@@ -313,7 +329,9 @@ class DeepMask(nn.Module):
         self.score_tower = ScoreTower(channels, self.config.score_layers, self.config.levels)
         self.detail_lateral = nn.Conv2d(c2, 32, 1)
         self.detail_top = nn.Conv2d(channels, 32, 1)
-        self.detail = nn.Sequential(_separable(32, 32, 3), nn.Conv2d(32, self.config.detail, 1))
+        self.detail = nn.Sequential(
+            _separable(32, 32, 3), Sharpen(32), nn.Conv2d(32, self.config.detail, 1)
+        )
         self.mask_head = MaskHead(self.config)
         self.register_buffer("appearance_mean", torch.zeros(channels))
 

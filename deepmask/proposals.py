@@ -26,7 +26,7 @@ LEAST = 1e-4
 class ProposalConfig:
     """Which of the network's answers count as objects."""
 
-    min_score: float = 0.45
+    min_score: float = 0.43
     """Objects scored lower are dropped, in [0, 1]."""
 
     max_count: int = 50
@@ -128,11 +128,10 @@ def propose(windows: Windows, size: tuple[int, int], config: ProposalConfig) -> 
         size: (H, W) of the picture.
         config: thresholds.
     """
-    keep, votes = suppress(windows, size, config)
+    _, chosen = elect(windows, size, config, config.max_count)
     boxes, offsets, crops, drawn = [], [], [], []
-    for i, weights in zip(keep[: config.max_count], votes, strict=False):
-        mask = vote(windows, int(i), weights)
-        found = paste(mask, windows.windows[i], size, config.mask_threshold)
+    for i, mask in enumerate(chosen.masks):
+        found = paste(mask, chosen.windows[i], size, config.mask_threshold)
         if found is None:
             continue
         (x, y), crop = found
@@ -142,12 +141,30 @@ def propose(windows: Windows, size: tuple[int, int], config: ProposalConfig) -> 
         drawn.append(i)
     return Proposals(
         np.array(boxes, np.float32).reshape(-1, 4),
-        windows.scores[drawn],
-        windows.quality[drawn],
+        chosen.scores[drawn],
+        chosen.quality[drawn],
         np.array(offsets, np.int32).reshape(-1, 2),
         tuple(crops),
-        windows.appearance[drawn],
+        chosen.appearance[drawn],
     )
+
+
+def elect(
+    windows: Windows, size: tuple[int, int], config: ProposalConfig, count: int
+) -> tuple[NDArray[np.int64], Windows]:
+    """The best windows: copies suppressed, masks voted, and what votes made alike suppressed again.
+
+    Returns:
+        Indices `(N,)` of the windows, best first, at most `count`; and they with their new masks.
+    """
+    kept, votes = suppress(windows, size, config)
+    kept = kept[:count]
+    masks = windows.masks[kept]
+    for k, weights in enumerate(votes[:count]):
+        masks[k] = vote(windows, int(kept[k]), weights)
+    chosen = dataclasses.replace(windows.chosen(kept), masks=masks)
+    again, _ = suppress(chosen, size, config)
+    return kept[again], chosen.chosen(again)
 
 
 def rank(
@@ -163,11 +180,12 @@ def rank(
     """
     scores = windows.scores
     best = windows.chosen(np.argsort(-scores, kind="stable")[: config.max_count])
-    kept, _ = suppress(best, size, config)
-    first = kept[:distinct]
+    first, voted = elect(best, size, config, distinct)
+    masks = best.masks.copy()
+    masks[first] = voted.masks
     factor = np.full(len(best.scores), best.scores[first].min(initial=1.0) ** 2, np.float32)
     factor[first] = 1.0
-    best = dataclasses.replace(best, objectness=best.objectness * factor)
+    best = dataclasses.replace(best, objectness=best.objectness * factor, masks=masks)
     return propose(best, size, dataclasses.replace(config, min_score=0.0, max_iou=1.0))
 
 

@@ -155,6 +155,7 @@ def test_command_prints_the_figures_and_draws_the_reliability(tmp_path, capsys, 
         return proposals((0, 0, 20, 20), (30, 0, 50, 20))
 
     monkeypatch.setattr("deepmask.evaluate.find_proposals", find)
+    monkeypatch.setattr("deepmask.evaluate._find_ranked", find)
     monkeypatch.setattr("deepmask.evaluate.open_runtime", lambda config: runtime)
     arguments = ["--annotations", str(tmp_path / "set.json"), "--images", f"{tmp_path}/pictures"]
     arguments += ["--results", str(tmp_path / "results.json")]

@@ -76,7 +76,7 @@ def test_the_ranges_hold_what_the_shipped_network_computes(network):
     rounded.dense(torch.from_numpy(picture()).permute(2, 0, 1)[None].float())
     assert len(outside) == 31
     assert np.median(outside) < 1e-4
-    assert max(outside) < 0.005  # training moves the trunk, not the statistics of its norms
+    assert max(outside) < 1e-3
 
 
 def test_openvino_computes_them_in_integers(tmp_path, monkeypatch):
