@@ -178,8 +178,7 @@ def rank(
         config: thresholds of `propose`, and how many there are at most.
         distinct: how many come first, without copies among them.
     """
-    scores = windows.scores
-    best = windows.chosen(np.argsort(-scores, kind="stable")[: config.max_count])
+    best = windows.chosen(np.argsort(-windows.scores, kind="stable")[: config.max_count])
     first, voted = elect(best, size, config, distinct)
     masks = best.masks.copy()
     masks[first] = voted.masks

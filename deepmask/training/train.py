@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import configs
 from deepmask.deploy import find_proposals
 from deepmask.evaluate import EVALUATION, average_recall, results_of
-from deepmask.network import DeepMask
+from deepmask.network import DeepMask, normalized
 from deepmask.reliability import pyplot
 from deepmask.torch_runtime import TorchRuntime
 from deepmask.training.coco import Photograph, load_set
@@ -94,7 +94,8 @@ def measure_norms(network: DeepMask, photographs: Sequence[Photograph]) -> None:
     for photograph in photographs:
         pixels = torch.from_numpy(photograph.image()).permute(2, 0, 1)[None]
         pixels = pixels.to(network.appearance_mean)  # its type and device
-        network.dense(F.interpolate(pixels, (288, 384), mode="bilinear", antialias=True))
+        pixels = F.interpolate(pixels, (288, 384), mode="bilinear", antialias=True)
+        network.trunk(normalized(pixels))
     for hook in hooks:
         hook.remove()
     for norm in norms:
