@@ -75,7 +75,7 @@ def rate(
 def network_alone(detector: DeepMaskDetector) -> Callable[[Frame], object]:
     """What `detect` does up to the network's answer."""
     config = detector.config
-    return lambda frame: look(detector.runtime, frame.image, config.sizes_px[0], config)
+    return lambda frame: look(detector.runtime, frame.image, config.looks[0], config)
 
 
 def write_video(path: Path, images: Sequence[NDArray[np.uint8]], size: tuple[int, int]) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 import configs
 from benchmarks import measuring
 from deepmask import checkpoint
-from deepmask.deploy import DeployConfig, look, open_runtime
+from deepmask.deploy import DeployConfig, Look, look, open_runtime
 from deepmask.evaluate import Result, average_recall, results_of
 from deepmask.geometry import input_size
 from deepmask.proposals import Windows, merge, propose
@@ -62,6 +62,7 @@ def by_quality(windows: Windows) -> Windows:
 
 SILENCED = {
     "mask: low-rank alone, not refined": "mask_head.dynamic",
+    "mask: stride-4 detail not sharpened": "detail.1.body.1",
     "mask: vector not corrected": "mask_head.correct.2",
     "mask: without the tower's context": "score_tower.context",
 }
@@ -128,7 +129,7 @@ def variants(weights: str, folder: Path) -> list[Variant]:
     return [
         Variant("default"),
         Variant("preset fast: 384 px", preset="fast"),
-        Variant("preset accurate: 384, 640, 1088 px", preset="accurate"),
+        Variant("preset accurate: 384 to 1088 px, mirrored too", preset="accurate"),
         *(
             Variant(f"input {sizes} px", (f"detector.sizes_px={sizes}",))
             for sizes in ("320", "448", "640", "832", "320, 640", "384, 832")
@@ -199,7 +200,7 @@ def measure(
                 val=average_recall(val, kept, "segm")["at IoU .5"],
                 novel=average_recall(novel, kept_novel, "segm", recall_only=True)["at IoU .5"],
                 novel_results=len(kept_novel) / len(novel),
-                dense_ms=sum(dense_ms[computed(config), size_px] for size_px in config.sizes_px),
+                dense_ms=sum(dense_ms[computed(config), one.size_px] for one in config.looks),
             )
         )
     return rows
@@ -215,17 +216,16 @@ def collect(
     runtimes: Mapping[Computed, Runtime],
     photographs: Sequence[Photograph],
 ) -> dict[Variant, list[Result]]:
-    """Results of each variant; the network looks at a photograph once at each size."""
+    """Results of each variant; the network looks at a photograph once in each way."""
     results: dict[Variant, list[Result]] = {variant: [] for variant in given}
     for photograph in photographs:
         image = photograph.image()
-        seen: dict[tuple[Computed, int], Windows] = {}
+        seen: dict[tuple[Computed, Look], Windows] = {}
         for variant, config in given.items():
-            looks = [(computed(config), size_px) for size_px in config.sizes_px]
-            for network, size_px in looks:
-                if (network, size_px) not in seen:
-                    found = look(runtimes[network], image, size_px, config)
-                    seen[network, size_px] = found
+            looks = [(computed(config), one) for one in config.looks]
+            for network, one in looks:
+                if (network, one) not in seen:
+                    seen[network, one] = look(runtimes[network], image, one, config)
             windows = variant.score(merge([seen[key] for key in looks]))
             size = (photograph.height, photograph.width)
             results[variant] += results_of(photograph, propose(windows, size, config.proposals))

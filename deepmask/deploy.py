@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import logging
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,14 @@ class DeviceError(ValueError):
     """The device that was asked for is not there."""
 
 
+class Look(NamedTuple):
+    """One look of the network at a picture."""
+
+    size_px: int
+    """See `DeployConfig.sizes_px`."""
+    mirrored: bool = False
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeployConfig:
     """What runs, where, and how closely it looks."""
@@ -34,6 +43,9 @@ class DeployConfig:
     sizes_px: tuple[int, ...] = (512,)
     """How large the network sees a picture: the long side of a 4:3 one; see `input_size`. Given
     several, it looks once at each: small ones find what is large, large ones what is small."""
+
+    mirrored: bool = False
+    """Whether it looks at the mirrored picture too, at each size: twice the work, more found."""
 
     decoded: int = 60
     """Most windows whose masks are decoded, a picture and size."""
@@ -58,6 +70,12 @@ class DeployConfig:
             )
         if self.batch < 1:
             raise ValueError(f"batch should be 1 or more, got {self.batch}")
+
+    @property
+    def looks(self) -> list[Look]:
+        """At each size one, or two."""
+        ways = (False, True) if self.mirrored else (False,)
+        return [Look(size_px, way) for size_px in self.sizes_px for way in ways]
 
 
 def open_runtime(config: DeployConfig) -> Runtime:
@@ -114,16 +132,19 @@ def find_proposals(runtime: Runtime, image: NDArray[np.uint8], config: DeployCon
 
 
 def find_windows(runtime: Runtime, image: NDArray[np.uint8], config: DeployConfig) -> Windows:
-    """The best windows of a picture seen at all sizes, in the picture's pixels."""
-    return merge([look(runtime, image, size_px, config) for size_px in config.sizes_px])
+    """The best windows of a picture from all looks at it, in the picture's pixels."""
+    return merge([look(runtime, image, one, config) for one in config.looks])
 
 
-def look(runtime: Runtime, image: NDArray[np.uint8], size_px: int, config: DeployConfig) -> Windows:
-    """The best windows of a picture seen at one size, in the picture's pixels."""
+def look(runtime: Runtime, image: NDArray[np.uint8], how: Look, config: DeployConfig) -> Windows:
+    """The best windows of a picture from one look at it, in the picture's pixels."""
     height, width = image.shape[:2]
-    size = input_size((height, width), size_px)
+    size = input_size((height, width), how.size_px)
+    if how.mirrored:
+        image = np.ascontiguousarray(image[:, ::-1])
     windows = runtime(image, size, config.proposals.min_score, config.decoded)
-    return windows.scaled(width / size[1], height / size[0])
+    windows = windows.scaled(width / size[1], height / size[0])
+    return windows.mirrored(width) if how.mirrored else windows
 
 
 def _has_nvidia() -> bool:

@@ -33,7 +33,8 @@ from deepmask.training.coco import Photograph, load_photographs
 
 COUNTS = (10, 100, 1000)
 RANKED = (
-    "sizes_px=384, 640, 1088",
+    "sizes_px=384, 512, 640, 1088",
+    "mirrored=true",
     "decoded=1000",
     "proposals.min_score=0",
     "proposals.max_count=1000",

@@ -77,6 +77,12 @@ class Windows:
         """The same in pixels of a picture that is so many times as wide and high."""
         return dataclasses.replace(self, windows=self.windows * np.array([x, y, x, y], np.float32))
 
+    def mirrored(self, width: int) -> Windows:
+        """Where they lie in the picture, `width` pixels wide, if this is its mirror image."""
+        x1, y1, x2, y2 = self.windows.T
+        windows = np.stack([width - x2, y1, width - x1, y2], axis=1)
+        return dataclasses.replace(self, windows=windows, masks=self.masks[:, :, ::-1])
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Proposals:

@@ -74,8 +74,10 @@ class DeepMaskDetector:
     def __init__(self, runtime: Runtime, config: DeployConfig) -> None:
         self.runtime, self.config = runtime, config
         self.concurrency = runtime.concurrency
-        sizes = " and ".join(map(str, config.sizes_px))
-        self.description = f"DeepMask {sizes} px, {runtime.description}"
+        looks = " and ".join(map(str, config.sizes_px)) + " px"
+        if config.mirrored:
+            looks += ", mirrored too"
+        self.description = f"DeepMask {looks}, {runtime.description}"
 
     def detect(self, frame: Frame) -> Detections:
         """The objects of one frame; may be called from `concurrency` threads at a time."""

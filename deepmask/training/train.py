@@ -61,7 +61,7 @@ def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
 def validate(network: DeepMask, photographs: Sequence[Photograph]) -> dict[str, float]:
     """Average recall of masks and boxes at 640 px on a fixed part of the validation set."""
     runtime = TorchRuntime(copy.deepcopy(network), next(network.parameters()).device)
-    config = dataclasses.replace(EVALUATION, sizes_px=(640,), decoded=200)
+    config = dataclasses.replace(EVALUATION, sizes_px=(640,), mirrored=False, decoded=200)
     results = [
         row
         for photograph in photographs
