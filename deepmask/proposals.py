@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 GRID_CELLS = 120 * 160
 """Cells of the coarse grid on which masks are compared: 4 px each in a 640x480 picture."""
+SCENE = 0.8
+"""A mask that covers more of the picture than this is where things are: they are no parts of it."""
 TINY = np.float32(1e-6)
 
 LEAST = 1e-4
@@ -210,16 +212,16 @@ def suppress(
         return order, np.eye(len(scores), dtype=np.float32)[order]
     iou, inside, areas = _overlaps(windows.masks[order], windows.windows[order], size)
     scores = scores[order]
-    larger = areas[None, :] > areas[:, None]
+    holds = (inside > config.max_inside) & (areas < SCENE)
+    part = holds & (areas[None, :] > areas[:, None])
+    wholes = (holds & ~holds.T).any(0)
     kept: list[int] = []
     alive = np.ones(len(order), bool)
-    rank = np.argsort(-(scores + config.whole_bonus * _size_rank(inside, config)), kind="stable")
-    for i in rank:
+    for i in np.argsort(-(scores + config.whole_bonus * wholes), kind="stable"):
         if not alive[i]:
             continue
         kept.append(int(i))
-        part = (inside[:, i] > config.max_inside) & larger[:, i]
-        alive &= ~((iou[:, i] > config.max_iou) | part)
+        alive &= ~((iou[:, i] > config.max_iou) | part[:, i])
     kept.sort()
     votes = np.zeros((len(kept), len(windows.scores)), np.float32)
     votes[:, order] = np.where(iou[kept] > config.vote_iou, iou[kept] * scores, 0)
@@ -251,12 +253,6 @@ def vote(windows: Windows, i: int, weights: NDArray[np.float32]) -> NDArray[np.f
     return np.asarray(total / weights.sum(), np.float32)
 
 
-def _size_rank(inside: NDArray[np.float32], config: ProposalConfig) -> NDArray[np.float32]:
-    """1 for masks that hold some other one, 0 for those that hold none."""
-    holds = (inside > config.max_inside) & ~np.eye(len(inside), dtype=bool)
-    return np.asarray((holds & ~holds.T).any(0), np.float32)
-
-
 def _overlaps(
     masks: NDArray[np.float32], windows: NDArray[np.float32], size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
@@ -264,7 +260,7 @@ def _overlaps(
 
     Returns:
         `(n, n)` IoU, sum ab / (sum a² + sum b² - sum ab); `(n, n)` share of row i that lies in
-        column j, sum ab / sum a; and `(n,)` areas in cells, sum a.
+        column j, sum ab / sum a; and `(n,)` share of the picture, sum a / cells.
     """
     pitch = math.sqrt(size[0] * size[1] / GRID_CELLS)
     height, width = math.ceil(size[0] / pitch), math.ceil(size[1] / pitch)
@@ -281,7 +277,7 @@ def _overlaps(
     union = squares[:, None] + squares[None, :] - inter
     areas = np.maximum(drawn.sum(1), TINY)
     inside = np.minimum(inter / areas[:, None], 1)
-    return np.asarray(inter / np.maximum(union, TINY), np.float32), inside, areas
+    return np.asarray(inter / np.maximum(union, TINY), np.float32), inside, areas / drawn.shape[1]
 
 
 def _sampling(

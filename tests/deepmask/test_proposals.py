@@ -96,6 +96,15 @@ def test_a_small_thing_in_front_of_a_large_one_is_kept_where_parts_are():
     assert suppress(beside, SIZE, ProposalConfig())[0].tolist() == [0, 1]
 
 
+def test_what_covers_nearly_all_of_the_picture_is_where_things_are_not_their_whole():
+    tank, fish = np.ones((56, 56), np.float32), disc(20)
+    width, height = SIZE[1], SIZE[0]
+    scene = windows([(0.8, tank, 0, 0, width, height), (0.7, fish, 20, 20, 60, 60)])
+    assert suppress(scene, SIZE, ProposalConfig())[0].tolist() == [0, 1]
+    smaller = windows([(0.8, tank, 0, 0, 0.8 * width, height), (0.7, fish, 20, 20, 60, 60)])
+    assert suppress(smaller, SIZE, ProposalConfig())[0].tolist() == [0]
+
+
 def test_near_copies_vote_on_the_mask():
     """Each copy misses another corner: two of three have every pixel."""
     corners = [np.s_[14:24, 14:24], np.s_[14:24, 32:42], np.s_[32:42, 14:24]]
