@@ -165,6 +165,8 @@ class OpenVinoRuntime:
             "PERFORMANCE_HINT": "THROUGHPUT",
             "NUM_STREAMS": str(self.concurrency),
             "INFERENCE_NUM_THREADS": str(self.concurrency),
+            # Threads tied to cores wait there for other work while other cores are free.
+            "ENABLE_CPU_PINNING": "NO",
             "INFERENCE_PRECISION_HINT": "f32" if self.precision == "f32" else "bf16",
             "CACHE_DIR": str(self.cache / "compiled") if keep else "",
         }
