@@ -14,7 +14,8 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ class Stages:
         self.detector = self.detectors.open(config.detector)
         self.detections = self._detect()
         self.tracks = self._track()
-        self.drawn = self._draw()
+        self.drawn = list(self._draw())
 
     def measures(self) -> dict[str, Callable[[], Cost]]:
         """Costs of each stage alone, and of all together."""
@@ -67,7 +68,7 @@ class Stages:
             "decode": self._decode,
             "detect": self._detect,
             "track": self._track,
-            "draw": self._draw,
+            "draw": lambda: deque(self._draw(), maxlen=0),
             "encode": lambda: self._write("video"),
             "lines": lambda: self._write(*LINES),
         }
@@ -104,12 +105,11 @@ class Stages:
         pairs = zip(self.frames, self.detections, strict=True)
         return [tracker.update(found, frame.time_s) for frame, found in pairs]
 
-    def _draw(self) -> list[Result]:
+    def _draw(self) -> Iterator[Result]:
+        """As a run does it: no picture is kept, for fresh memory costs more than drawing."""
         renderer = Renderer(self.config.render)
-        return [
-            Result(frame, tracks, 0.0, renderer.render(frame, tracks))
-            for frame, tracks in zip(self.frames, self.tracks, strict=True)
-        ]
+        for frame, tracks in zip(self.frames, self.tracks, strict=True):
+            yield Result(frame, tracks, 0.0, renderer.render(frame, tracks))
 
     def _write(self, *names: str) -> None:
         config = self.config
