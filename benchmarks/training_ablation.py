@@ -1,6 +1,6 @@
 """What each choice in the training and shape of the network is worth: trainings of one length.
 
-    python -m benchmarks.training_ablation --data DIR --output DIR [--train images=30000] [--list]
+    python -m benchmarks.training_ablation --data DIR --output DIR [--train images=12000] [--list]
 
 DIR of `--data` holds the sets of docs/training.md. Every training is the first one with one thing
 changed, from ImageNet's weights. They run one after the other, each in a folder of OUTPUT; started
@@ -30,7 +30,7 @@ from benchmarks.network_ablation import (
 )
 from deepmask.training.coco import load_set
 
-BUDGET = ("images=30000", "validate_every=2")
+BUDGET = ("images=12000", "validate_every=2")
 
 TRAININGS: dict[str, tuple[str, ...]] = {
     "default": (),
