@@ -38,7 +38,7 @@ RANKED = (
     "decoded=1000",
     "proposals.min_score=0",
     "proposals.max_count=1000",
-    "proposals.max_iou=0.85",
+    "proposals.max_iou=0.8",
     "proposals.max_inside=1",
     "proposals.vote_iou=0.7",
 )
