@@ -35,7 +35,7 @@ from pipeline.sources import open_source
 from pipeline.sources.config import SourceConfig
 
 BATCHES = (1, 8, 32)
-WARM_S = 3.0
+WARM_S = 10.0
 """The beginning of a measurement, which is not counted: the GPU's graphs are made then."""
 
 

@@ -151,4 +151,5 @@ def _has_nvidia() -> bool:
     """Whether asking torch for CUDA is worth the seconds that importing it takes."""
     from pathlib import Path
 
-    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/dxg").exists()
+    places = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
+    return any(Path(place).exists() for place in places)

@@ -8,6 +8,7 @@ answered together. No call waits for others to come.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -28,8 +29,8 @@ log = logging.getLogger(__name__)
 
 LANES = 2
 """On a GPU."""
-MOST_PROGRAMS = 16
-"""Batch sizes and shapes that a lane remembers; the oldest goes first."""
+MOST_PROGRAMS = 64
+"""Batch sizes and shapes that a lane remembers; the one not used for longest goes first."""
 
 Work = Callable[[], tuple[Tensor, ...]]
 
@@ -154,6 +155,8 @@ class TorchRuntime:
         with _capturing:
             if not self.graphs:
                 return None
+            collects = gc.isenabled()
+            gc.disable()  # the end of an earlier runtime's graph would be the end of this capture
             try:
                 work()  # a thread's first call makes handles of libraries: no graph can hold that
                 graph = torch.cuda.CUDAGraph()
@@ -164,11 +167,14 @@ class TorchRuntime:
                 self.graphs = False
                 log.warning("the GPU runs without captured graphs, which costs speed: %s", error)
                 return None
+            finally:
+                if collects:
+                    gc.enable()
 
     def _geometry(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The cells' tables, kept for good: captured graphs read them where they are."""
         if size not in self._tables:
-            self._tables[size] = cell_tables(size, self.config, self.device)
+            self._tables.setdefault(size, cell_tables(size, self.config, self.device))
         return self._tables[size]
 
 
@@ -177,7 +183,12 @@ class _Lane:
 
     def __init__(self, runtime: TorchRuntime, cuda: bool) -> None:
         self.runtime = runtime
-        self.stream = torch.cuda.Stream(runtime.device) if cuda else None  # type: ignore[no-untyped-call]
+        # Pinned memory that is freed leaves an event on the streams that used it, which a capture
+        # must not see: graphs are captured on a stream of their own, where nothing is copied.
+        self.stream, self.captures = (
+            torch.cuda.Stream(runtime.device) if cuda else None  # type: ignore[no-untyped-call]
+            for _ in range(2)
+        )
         self.programs: dict[tuple[_Shape, int], _Program] = {}
 
     def run(self, shape: _Shape, pictures: Sequence[Tensor]) -> list[list[Tensor]]:
@@ -194,8 +205,9 @@ class _Lane:
         if (shape, batch) not in self.programs:
             if len(self.programs) == MOST_PROGRAMS:
                 del self.programs[next(iter(self.programs))]
-            self.programs[shape, batch] = _Program(self.runtime, shape, batch, self.stream)
-        return self.programs[shape, batch]
+            self.programs[shape, batch] = _Program(self.runtime, shape, batch, self.captures)
+        program = self.programs[shape, batch] = self.programs.pop((shape, batch))  # now the newest
+        return program
 
 
 class _Program:
@@ -207,13 +219,13 @@ class _Program:
         runtime: what looks.
         shape: of each picture.
         batch: pictures that it holds, B.
-        stream: a GPU's, else None.
+        captures: on which stream a GPU's graph is captured, else None.
     """
 
     def __init__(
-        self, runtime: TorchRuntime, shape: _Shape, batch: int, stream: torch.cuda.Stream | None
+        self, runtime: TorchRuntime, shape: _Shape, batch: int, captures: torch.cuda.Stream | None
     ) -> None:
-        self.runtime, self.stream = runtime, stream
+        self.runtime, self.captures = runtime, captures
         size = (batch, *shape.picture)
         self.pixels = torch.zeros(size, dtype=torch.uint8, device=runtime.device)
         self.look = partial(runtime.look, self.pixels, shape.size, shape.most)
@@ -224,8 +236,8 @@ class _Program:
         """Results of `look`: up to B pictures' and, after them, what is left of earlier ones'."""
         for place, picture in zip(self.pixels, pictures, strict=False):
             place.copy_(picture, non_blocking=True)
-        if self.runs == 1 and self.stream is not None:
-            self.captured = self.runtime.capture(self.look, self.stream)
+        if self.runs == 1 and self.captures is not None:
+            self.captured = self.runtime.capture(self.look, self.captures)
         self.runs += 1
         if self.captured is None:
             return self.look()
