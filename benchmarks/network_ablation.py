@@ -62,7 +62,6 @@ def by_quality(windows: Windows) -> Windows:
 
 SILENCED = {
     "mask: low-rank alone, not refined": "mask_head.dynamic",
-    "mask: stride-4 detail not sharpened": "detail.1.body.1",
     "mask: vector not corrected": "mask_head.correct.2",
     "mask: without the tower's context": "score_tower.context",
 }

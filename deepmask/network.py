@@ -221,22 +221,6 @@ class ScoreTower(nn.Module):
         return scores, seen
 
 
-class Sharpen(nn.Module):
-    """A residual block on the stride-4 map, which is where outlines and instances part."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            _separable(channels, 2 * channels, 3), nn.Conv2d(2 * channels, channels, 1)
-        )
-        for parameter in self.body[-1].parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, x: Tensor) -> Tensor:
-        more: Tensor = self.body(x)
-        return x + more
-
-
 class Enlarge(nn.Module):
     """Flat maps `(n, side ** 2)` at twice the side, bilinear: `(n, 4 * side ** 2)`."""
 
@@ -329,9 +313,7 @@ class DeepMask(nn.Module):
         self.score_tower = ScoreTower(channels, self.config.score_layers, self.config.levels)
         self.detail_lateral = nn.Conv2d(c2, 32, 1)
         self.detail_top = nn.Conv2d(channels, 32, 1)
-        self.detail = nn.Sequential(
-            _separable(32, 32, 3), Sharpen(32), nn.Conv2d(32, self.config.detail, 1)
-        )
+        self.detail = nn.Sequential(_separable(32, 32, 3), nn.Conv2d(32, self.config.detail, 1))
         self.mask_head = MaskHead(self.config)
         self.register_buffer("appearance_mean", torch.zeros(channels))
 
@@ -396,14 +378,40 @@ class DeepMask(nn.Module):
         side = self.config.window
         weights = F.adaptive_avg_pool2d(masks.sigmoid().unsqueeze(1), side).view(-1, 1, side * side)
         features = cells.view(-1, side * side, self.config.channels)
-        inside = F.normalize(torch.bmm(weights, features).squeeze(1), dim=1)
+        # An empty mask gives zeros; the default of `eps` is 0 in float16.
+        inside = F.normalize(torch.bmm(weights, features).squeeze(1), dim=1, eps=1e-4)
         return F.normalize(inside - self.appearance_mean.to(inside.dtype), dim=1)
 
-    def forward(self, images: Tensor, indices: Tensor, windows: Tensor) -> tuple[Tensor, Decoded]:
-        """A training step: objectness `(B, N)` everywhere, and the masks of some cells; `decode`
-        says what `indices` and `windows` are."""
+    def forward(
+        self,
+        images: Tensor,
+        cells: Tensor,
+        empty: Tensor,
+        tables: tuple[Tensor, Tensor],
+        count: int,
+    ) -> tuple[Tensor, Decoded, Tensor]:
+        """A training step.
+
+        Args:
+            images: `(B, 3, H, W)` RGB, 0 to 255.
+            cells: `(B, K)` where there are objects.
+            empty: `(B, N)` bool, where there certainly is none.
+            tables: `cell_tables` of the images' size.
+            count: how many of the highest peaks in `empty` are decoded too, M.
+
+        Returns:
+            Objectness `(B, N)` everywhere; the masks of the K cells and of M mistaken for objects,
+            `(B, K + M)`; and the objectness of these M in [0, 1], 0 where there are fewer.
+        """
         dense = self.dense(images)
-        return dense.objectness, self.decode(dense.features, dense.detail, indices, windows)
+        mistaken = (peaks(dense.scores).detach() * empty).topk(count, 1)
+        decoded = torch.cat([cells, mistaken.indices], 1)
+        indices, windows = (table[decoded] for table in tables)
+        return (
+            dense.objectness,
+            self.decode(dense.features, dense.detail, indices, windows),
+            mistaken.values,
+        )
 
 
 class Peaks(nn.Module):
@@ -421,12 +429,18 @@ class Peaks(nn.Module):
         # Normalised before the channels move, which OpenVINO then does without a copy.
         pixels = normalized(images.to(dense_dtype(self.network))).permute(0, 3, 1, 2)
         dense = self.network.dense_of(pixels)
-        peaks = []
-        for logits in dense.scores:
-            scores = logits.float().sigmoid()
-            highest = F.max_pool2d(scores, 3, 1, 1)
-            peaks.append((scores * (scores >= highest)).flatten(1))
-        return torch.cat(peaks, 1), dense.features, dense.detail
+        return peaks(dense.scores), dense.features, dense.detail
+
+
+def peaks(levels: list[Tensor]) -> Tensor:
+    """Logits `(B, 1, h, w)` of each level -> probabilities `(B, N)`, 0 where a cell of the 3x3
+    around has a higher one."""
+    found = []
+    for logits in levels:
+        scores = logits.float().sigmoid()
+        highest = F.max_pool2d(scores, 3, 1, 1)
+        found.append((scores * (scores >= highest)).flatten(1))
+    return torch.cat(found, 1)
 
 
 def normalized(pixels: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ LEAST = 1e-4
 class ProposalConfig:
     """Which of the network's answers count as objects."""
 
-    min_score: float = 0.43
+    min_score: float = 0.39
     """Objects scored lower are dropped, in [0, 1]."""
 
     max_count: int = 50

@@ -17,7 +17,6 @@ def small_network() -> DeepMask:
     network.score_tower.score.weight.normal_(std=1.0)
     network.load_state_dict({"score_tower.score.bias": torch.zeros(1)}, strict=False)
     network.score_tower.context.weight.normal_(std=0.1)
-    for added in (network.mask_head.correct[-1], network.get_submodule("detail.1.body.1")):
-        for parameter in added.parameters():
-            parameter.normal_(std=0.1)
+    for parameter in network.mask_head.correct[-1].parameters():
+        parameter.normal_(std=0.1)
     return network

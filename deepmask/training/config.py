@@ -43,6 +43,9 @@ class DataConfig:
     paste: float = 0.4
     """Share of the images onto which cut-out objects are pasted."""
 
+    scattered: float = 0.1
+    """Share of the images that are cut-outs alone: 3 to 12 small ones on an empty ground."""
+
     positives: int = 12
     """Windows an image that learn masks."""
 
@@ -93,6 +96,10 @@ class TrainConfig:
 
     quality_weight: float = 0.5
     """Of the predicted IoU's BCE."""
+
+    mistakes: int = 8
+    """Windows an image that learn a predicted IoU of 0: where the network sees objects, but
+    certainly none is. That is in images labelled in full, and at parts of labelled wholes in all."""
 
     seed: int = 0
     workers: int = 1

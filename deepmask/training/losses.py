@@ -49,6 +49,12 @@ def mask_iou(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def quality_loss(logits: Tensor, iou: Tensor, valid: Tensor) -> Tensor:
-    """Cross-entropy of the predicted IoU `(n,)` with the real one (Mask Scoring R-CNN's idea)."""
+    """Cross-entropy of the predicted IoU with the real one (Mask Scoring R-CNN's idea).
+
+    Args:
+        logits: of any shape.
+        iou: of the same shape, in [0, 1].
+        valid: of the same shape, bool; the loss is the mean over these.
+    """
     loss = F.binary_cross_entropy_with_logits(logits, iou, reduction="none")
     return (loss * valid).sum() / valid.sum().clamp(min=1)

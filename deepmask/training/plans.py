@@ -96,13 +96,10 @@ class Planner:
     def __call__(self, index: int) -> Plan:
         """Plan `index`."""
         rng = np.random.default_rng((self.seed, index))
-        which = rng.choice(len(self.shares), p=self.shares)
-        first = 0 if which == 0 else self.ends[which - 1]
-        background = self._crop(int(rng.integers(first, self.ends[which])), rng)
-        layers = [background]
-        if self.cutouts and rng.random() < self.data.paste:
-            layers += [self._cutout(rng) for _ in range(rng.integers(1, 4))]
-        exhaustive = self.photographs[background.photograph].exhaustive
+        if self.cutouts and rng.random() < self.data.scattered:
+            layers, exhaustive = self._scattered(rng), True
+        else:
+            layers, exhaustive = self._scene(rng)
         return Plan(
             tuple(layers),
             colours(rng),
@@ -110,6 +107,40 @@ class Planner:
             1.0 if exhaustive else self.data.background_weight,
             rng.random(),
         )
+
+    def _scene(self, rng: np.random.Generator) -> tuple[list[Layer], bool]:
+        """A photograph and what is pasted onto it; and whether every object in it is labelled."""
+        which = rng.choice(len(self.shares), p=self.shares)
+        first = 0 if which == 0 else self.ends[which - 1]
+        background = self._crop(int(rng.integers(first, self.ends[which])), rng)
+        layers = [background]
+        if self.cutouts and rng.random() < self.data.paste:
+            for _ in range(rng.integers(1, 4)):
+                sides = _sides(_uniform_log(rng, 20, 0.8 * self.stage.size_px), 1.0, rng)
+                layers.append(self._cutout(self._any_cutout(rng), sides, colours(rng), rng))
+        return layers, self.photographs[background.photograph].exhaustive
+
+    def _scattered(self, rng: np.random.Generator) -> list[Layer]:
+        """Small objects, many of them alike, on an empty ground: fish in a tank, goods on a belt.
+
+        The ground is a spot of a photograph, enlarged until nothing is to be seen in it.
+        """
+        size, index = self.stage.size_px, int(rng.integers(len(self.photographs)))
+        photograph, spot = self.photographs[index], int(rng.integers(4, 25))
+        x = int(rng.integers(max(1, photograph.width - spot)))
+        y = int(rng.integers(max(1, photograph.height - spot)))
+        whole = (0, 0, size, size)
+        layers = [Layer(index, (), (), (), (x, y, spot, spot), whole, False, np.eye(3, 4))]
+        alike, which = rng.random() < 0.5, self._any_cutout(rng)
+        sizes = min(20, size / 8), size / 4
+        typical, looks = _uniform_log(rng, *sizes), _flattened(colours(rng), rng)
+        for _ in range(rng.integers(3, 13)):
+            if not alike:
+                which, looks = self._any_cutout(rng), _flattened(colours(rng), rng)
+                typical = _uniform_log(rng, *sizes)
+            long_side = typical * np.exp(rng.uniform(-0.2, 0.2))
+            layers.append(self._cutout(which, _sides(long_side, 0.3, rng), looks, rng))
+        return layers
 
     def _crop(self, index: int, rng: np.random.Generator) -> Layer:
         """A random square crop of a photograph at a random scale."""
@@ -139,25 +170,41 @@ class Planner:
             np.eye(3, 4),
         )
 
-    def _cutout(self, rng: np.random.Generator) -> Layer:
-        """An object somewhere in the sample, up to a third of it beyond the edge."""
-        size = self.stage.size_px
-        index, annotation = self.cutouts[rng.integers(len(self.cutouts))]
+    def _any_cutout(self, rng: np.random.Generator) -> tuple[int, int]:
+        return self.cutouts[rng.integers(len(self.cutouts))]
+
+    def _cutout(
+        self,
+        which: tuple[int, int],
+        sides: tuple[float, float],
+        looks: NDArray[np.float64],
+        rng: np.random.Generator,
+    ) -> Layer:
+        """An object somewhere in the sample, up to a third of it beyond the edge.
+
+        Args:
+            which: one of `cutouts`.
+            sides: the longest that its box may be along x and y, px; scaled to fit one of them.
+            looks: its colours.
+            rng: decides where it is.
+        """
+        size, (index, annotation) = self.stage.size_px, which
         given = self.photographs[index].annotations[annotation]
         x, y, w, h = (round(v) for v in given["bbox"])
-        scale = np.exp(rng.uniform(np.log(20), np.log(0.8 * size))) / max(w, h)
-        width, height = max(4, round(w * scale)), max(4, round(h * scale))
+        width, height = (
+            max(4, round(v / max(w, h) * s)) for v, s in zip((w, h), sides, strict=True)
+        )
         left = int(rng.uniform(-0.3 * width, size - 0.7 * width))
         top = int(rng.uniform(-0.3 * height, size - 0.7 * height))
         return Layer(
             index,
             (annotation,),
-            (given["area"] * scale * scale,),
+            (given["area"] * (width / w) * (height / h),),
             (False,),
             (x, y, w, h),
             (left, top, width, height),
             bool(rng.random() < 0.5),
-            colours(rng),
+            looks,
         )
 
 
@@ -198,6 +245,24 @@ def colours(rng: np.random.Generator) -> NDArray[np.float64]:
     matrix[:, :3] *= contrast
     matrix[:, 3] = GREY * (1 - contrast) + rng.uniform(-30, 30) + rng.uniform(-12, 12, 3)
     return matrix
+
+
+def _flattened(matrix: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Colours drawn towards one grey, as of what is seen against the light: `(3, 4)`."""
+    left, grey = rng.uniform(0.3, 1.0), rng.uniform(0, 255)
+    flat = matrix * left
+    flat[:, 3] += (1 - left) * grey
+    return flat
+
+
+def _uniform_log(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _sides(long_side: float, thinnest: float, rng: np.random.Generator) -> tuple[float, float]:
+    """A square, or one squeezed along x or y to as little as `thinnest` of it."""
+    squeezed = long_side * _uniform_log(rng, thinnest, 1.0)
+    return (long_side, squeezed) if rng.random() < 0.5 else (squeezed, long_side)
 
 
 def damage(size: int, rng: np.random.Generator) -> Damage:

@@ -98,17 +98,22 @@ class Trainer:
         _keep_trunk_norms(self.network)
         images = batch["image"].float().contiguous(memory_format=torch.channels_last)
         size, cells = (images.shape[2], images.shape[3]), batch["cells"]
-        indices, windows = _cell_tables(size, self.config.network, self.device)
+        config, tables = self.config, _cell_tables(size, self.config.network, self.device)
+        empty = (batch["weights"] >= 1) & (batch["objectness"] == 0)
         with torch.autocast(self.device.type, torch.bfloat16):
-            objectness, decoded = self.forward(images, indices[cells], windows[cells])
+            objectness, decoded, mistaken = self.forward(
+                images, cells, empty, tables, config.mistakes
+            )
+        positives = cells.shape[1]
         valid = batch["valid"].flatten()
         wanted = batch["masks"].flatten(0, 1).float() / 255
-        logits = decoded.masks.flatten(0, 1).float()
+        logits = decoded.masks[:, :positives].flatten(0, 1).float()
         found = losses.objectness_loss(objectness.float(), batch["objectness"], batch["weights"])
         bce, dice = losses.mask_loss(logits, wanted, valid)
         iou = losses.mask_iou(logits.detach(), wanted)
-        quality = losses.quality_loss(decoded.quality.flatten().float(), iou, valid)
-        config = self.config
+        real = torch.cat([iou.view_as(cells), torch.zeros_like(mistaken)], 1)
+        learnt = torch.cat([batch["valid"], mistaken > 0], 1)
+        quality = losses.quality_loss(decoded.quality.float(), real, learnt)
         loss = found + config.mask_weight * (bce + dice) + config.quality_weight * quality
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from deepmask.config import DeepMaskConfig
 from deepmask.export import merged
 from deepmask.geometry import cell_indices, cell_windows, input_size, pyramid
-from deepmask.network import Peaks
+from deepmask.network import Peaks, cell_tables, peaks
 from deepmask.network import _sample as network_sample
 from deepmask.runtime import _sample as runtime_sample
 from tests.networks import SMALL, small_network
@@ -96,6 +96,27 @@ def test_decoding_some_cells_equals_decoding_all(network, dense):
     torch.testing.assert_close(some.quality, every.quality[:, chosen], atol=1e-4, rtol=1e-4)
     norms = some.appearance.norm(dim=2)
     torch.testing.assert_close(norms, torch.ones_like(norms))
+
+
+def test_a_training_step_decodes_its_highest_peaks_where_nothing_is(network):
+    images = torch.randint(0, 256, (2, 3, *SIZE)).float()
+    tables = cell_tables(SIZE, CONFIG, torch.device("cpu"))
+    dense = network.dense(images)
+    high = peaks(dense.scores)
+    empty = torch.zeros(high.shape, dtype=torch.bool)
+    empty[0, : high.shape[1] // 2] = True
+    empty[1, (high[1] > 0).nonzero()[5]] = True
+    cells = torch.tensor([[3, 50], [7, 9]])
+    objectness, decoded, mistaken = network(images, cells, empty, tables, 4)
+    torch.testing.assert_close(objectness, dense.objectness)
+    torch.testing.assert_close(mistaken[0], high[0, : high.shape[1] // 2].topk(4).values)
+    assert (mistaken[1] > 0).tolist() == [True, False, False, False]
+    everywhere = torch.cat([cells[0], (high[0] * empty[0]).topk(4).indices])
+    wanted = network.decode(
+        dense.features[:1], dense.detail[:1], *(table[everywhere][None] for table in tables)
+    )
+    torch.testing.assert_close(decoded.quality[:1], wanted.quality, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(decoded.masks[:1], wanted.masks, atol=1e-3, rtol=1e-4)
 
 
 def test_a_picture_does_not_depend_on_its_batch(network, dense):

@@ -258,7 +258,7 @@ def test_samples_depend_on_seed_and_index_alone(discs):
 @pytest.mark.parametrize("long_side_px", [(60, 110), (170, 300)], ids=["shrunk", "grown"])
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_device_draws_what_the_cpu_draws(discs, damage, long_side_px, device):
-    config = TrainConfig(data=DataConfig(shares={"things": 1.0}, paste=1.0))
+    config = TrainConfig(data=DataConfig(shares={"things": 1.0}, paste=1.0, scattered=0))
     stage = StageConfig(size_px=96, long_side_px=long_side_px)
     samples = Samples(load_sets(discs, config.data), config, stage)
     plans = [
@@ -266,13 +266,32 @@ def test_a_device_draws_what_the_cpu_draws(discs, damage, long_side_px, device):
         for i in range(6)
     ]
     assert max(len(plan.layers) for plan in plans) > 2
+    _assert_drawn_alike(plans, samples, config, stage, device, damage.apart if damage else 1.0)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_device_scatters_what_the_cpu_scatters(discs, device):
+    config = TrainConfig(data=DataConfig(shares={"things": 1.0}, scattered=1.0, degrade=0))
+    stage = StageConfig(size_px=160)
+    samples = Samples(load_sets(discs, config.data), config, stage)
+    plans = [samples.planner(i) for i in range(8)]
+    assert all(plan.background_weight == 1 and len(plan.layers) > 3 for plan in plans)
+    assert not any(plan.layers[0].annotations for plan in plans)
+    sides = [side for plan in plans for layer in plan.layers[1:] for side in layer.to[2:]]
+    assert max(sides) < 0.25 * 160 * 1.25
+    # A spot's outermost pixels, enlarged, are blended with what lies around it, or are not.
+    _assert_drawn_alike(plans, samples, config, stage, device, 4.0)
+
+
+def _assert_drawn_alike(plans, samples, config, stage, device, most):
+    """Pictures of both ways differ by `most` on average, what is to be learnt hardly at all."""
     store = Store(samples.planner.photographs, 480, torch.device(device))
     drawn = DeviceSamples(store, config, stage).draw(collate(plans))
     drawn = {name: value.cpu() for name, value in drawn.items()}
     for i, plan in enumerate(plans):
         wanted = samples.draw(plan)
         apart = (drawn["image"][i].float() - wanted["image"].float()).abs()
-        assert apart.mean() < (damage.apart if damage else 1.0)
+        assert apart.mean() < most
         assert (drawn["objectness"][i] == wanted["objectness"]).all()
         assert (drawn["weights"][i] != wanted["weights"]).sum() <= 3
         valid = wanted["valid"]
@@ -305,7 +324,7 @@ def test_drawing_and_training_wait_for_nothing_that_is_computed(discs, tmp_path,
 
 
 def test_photographs_that_are_too_large_are_stored_smaller(discs):
-    config = TrainConfig(data=DataConfig(shares={"things": 1.0}, paste=0, degrade=0))
+    config = TrainConfig(data=DataConfig(shares={"things": 1.0}, paste=0, scattered=0, degrade=0))
     stage = StageConfig(size_px=64, long_side_px=(60, 70))
     samples = Samples(load_sets(discs, config.data), config, stage)
     plans = [samples.planner(i) for i in range(4)]
@@ -353,6 +372,7 @@ def test_training_learns_resumes_and_writes_weights(discs, tmp_path, monkeypatch
     settings = [
         "data.shares={things: 1.0}",
         "data.paste=0",
+        "data.scattered=0",
         "network.channels=16",
         "network.embedding=32",
         "stages=[{size_px: 96, batch: 4, long_side_px: [90, 140]}]",
