@@ -53,7 +53,7 @@ Indices = NDArray[np.intp]
 class SortConfig:
     """Settings of `SortTracker`. Times in seconds, scores, shares and overlaps in [0, 1]."""
 
-    strong_score: float = 0.5
+    strong_score: float = 0.45
     """Detections from this objectness up take part in the first pass."""
 
     weak_score: float = 0.1
