@@ -99,7 +99,7 @@ class TrainConfig:
 
     mistakes: int = 8
     """Windows an image that learn a predicted IoU of 0: where the network sees objects, but
-    certainly none is. That is in images labelled in full, and at parts of labelled wholes in all."""
+    certainly none is: in images labelled in full, and at parts of labelled wholes in all."""
 
     seed: int = 0
     workers: int = 1
