@@ -116,8 +116,8 @@ class Planner:
         layers = [background]
         if self.cutouts and rng.random() < self.data.paste:
             for _ in range(rng.integers(1, 4)):
-                sides = _sides(_uniform_log(rng, 20, 0.8 * self.stage.size_px), 1.0, rng)
-                layers.append(self._cutout(self._any_cutout(rng), sides, colours(rng), rng))
+                side = _uniform_log(rng, 20, 0.8 * self.stage.size_px)
+                layers.append(self._cutout(self._any_cutout(rng), (side, side), colours(rng), rng))
         return layers, self.photographs[background.photograph].exhaustive
 
     def _scattered(self, rng: np.random.Generator) -> list[Layer]:
@@ -131,15 +131,15 @@ class Planner:
         y = int(rng.integers(max(1, photograph.height - spot)))
         whole = (0, 0, size, size)
         layers = [Layer(index, (), (), (), (x, y, spot, spot), whole, False, np.eye(3, 4))]
-        alike, which = rng.random() < 0.5, self._any_cutout(rng)
-        sizes = min(20, size / 8), size / 4
-        typical, looks = _uniform_log(rng, *sizes), _flattened(colours(rng), rng)
-        for _ in range(rng.integers(3, 13)):
-            if not alike:
-                which, looks = self._any_cutout(rng), _flattened(colours(rng), rng)
-                typical = _uniform_log(rng, *sizes)
-            long_side = typical * np.exp(rng.uniform(-0.2, 0.2))
-            layers.append(self._cutout(which, _sides(long_side, 0.3, rng), looks, rng))
+        count = int(rng.integers(3, 13))
+        kinds = []
+        for _ in range(1 if rng.random() < 0.5 else count):
+            typical = _uniform_log(rng, min(20, size / 8), size / 4)
+            kinds.append((self._any_cutout(rng), typical, _flattened(colours(rng), rng)))
+        for i in range(count):
+            which, typical, looks = kinds[i % len(kinds)]
+            sides = _squeezed(typical * np.exp(rng.uniform(-0.2, 0.2)), rng)
+            layers.append(self._cutout(which, sides, looks, rng))
         return layers
 
     def _crop(self, index: int, rng: np.random.Generator) -> Layer:
@@ -259,10 +259,10 @@ def _uniform_log(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _sides(long_side: float, thinnest: float, rng: np.random.Generator) -> tuple[float, float]:
-    """A square, or one squeezed along x or y to as little as `thinnest` of it."""
-    squeezed = long_side * _uniform_log(rng, thinnest, 1.0)
-    return (long_side, squeezed) if rng.random() < 0.5 else (squeezed, long_side)
+def _squeezed(side: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Sides of a square that is squeezed along x or y, to as little as .3 of it."""
+    less = side * _uniform_log(rng, 0.3, 1.0)
+    return (side, less) if rng.random() < 0.5 else (less, side)
 
 
 def damage(size: int, rng: np.random.Generator) -> Damage:
