@@ -55,7 +55,7 @@ class DeployConfig:
 
     precision: Precision = "auto"
     """What a CPU computes the network in: "int8", "bf16" or "f32"; "auto" takes int8 (the trunk's
-    1x1 convolutions, the rest bf16) where the processor computes in bf16, else f32."""
+    blocks, the rest bf16) where the processor computes in bf16, else f32."""
 
     batch: int = 8
     """Most pictures that a GPU looks at together, of those that wait for it; none waits for

@@ -1,10 +1,10 @@
-"""The trunk's pointwise convolutions in 8 bits, for CPUs that multiply bytes faster.
+"""The trunk's blocks in 8 bits, for CPUs that multiply bytes faster.
 
 Inputs and weights are rounded to the values that 8-bit integers can hold; OpenVINO makes integer
 convolutions of that. No pictures are needed: after a ReLU6 values lie in [0, 6], and elsewhere
 batch norm knows their mean and deviation (Nagel et al., Data-Free Quantization Through Weight
-Equalization and Bias Correction, ICCV 2019), which a training measures at its end. Depthwise
-convolutions, pyramid and heads, which it would harm more than it gains, stay in floating point.
+Equalization and Bias Correction, ICCV 2019), which a training measures at its end. Stem, pyramid
+and heads, which it would harm more than it gains, stay in floating point.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ STEPS = 255
 """Between the lowest and the highest value of 8 bits."""
 
 
-class RoundedPointwise(nn.Module):
-    """A pointwise convolution with its norm folded in, inputs and weights rounded to 8 bits.
+class Rounded(nn.Module):
+    """A convolution with its norm folded in, inputs and weights rounded to 8 bits.
 
     Args:
         conv: the convolution.
@@ -53,22 +53,26 @@ class RoundedPointwise(nn.Module):
         weight = torch.fake_quantize_per_channel_affine(
             self.conv.weight, self.scales, self.zeros, 0, -(STEPS // 2), STEPS // 2
         )
-        return nn.functional.conv2d(x, weight, self.conv.bias)
+        conv = self.conv
+        return nn.functional.conv2d(
+            x, weight, conv.bias, conv.stride, conv.padding, groups=conv.groups
+        )
 
 
 def quantized(network: DeepMask) -> DeepMask:
-    """A copy of `network`, in evaluation mode, with the trunk's pointwise convolutions rounded."""
+    """A copy of `network`, in evaluation mode, with the trunk's blocks rounded."""
     network = copy.deepcopy(network).eval().requires_grad_(False)
     mean = variance = torch.zeros(1)
     for block in [each for each in network.trunk.modules() if isinstance(each, InvertedResidual)]:
         *expansion, depthwise, norm, clamp, project, last = block.body
         assert isinstance(last, nn.BatchNorm2d)
-        layers = [depthwise, norm, clamp, RoundedPointwise(project, last, 0.0, 6.0)]
+        # ReLU6 comes before every depthwise convolution, and after it.
+        layers = [Rounded(depthwise, norm, 0.0, 6.0), clamp, Rounded(project, last, 0.0, 6.0)]
         if expansion:
             expand, expand_norm, expand_clamp = expansion
             reach = DEVIATIONS * variance.sqrt()
             low, high = float((mean - reach).min()), float((mean + reach).max())
-            layers = [RoundedPointwise(expand, expand_norm, low, high), expand_clamp, *layers]
+            layers = [Rounded(expand, expand_norm, low, high), expand_clamp, *layers]
         block.body = nn.Sequential(*layers)
         if not block.residual:
             mean = variance = torch.zeros(1)

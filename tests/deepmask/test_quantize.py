@@ -1,12 +1,14 @@
 """Rounding to 8 bits: what it does to one convolution, and to the shipped network."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from deepmask import checkpoint
-from deepmask.quantize import STEPS, RoundedPointwise, quantized
+from deepmask.quantize import STEPS, Rounded, quantized
 from deepmask.runtime import OpenVinoRuntime
 from deepmask.torch_runtime import TorchRuntime
 from tests.networks import small_network
@@ -31,22 +33,35 @@ def integer_convolutions(runtime):
     return [
         op.get_friendly_name()
         for op in compiled.get_runtime_model().get_ops()
-        if op.get_rt_info()["layerType"].astype(str) == "Convolution"
+        if op.get_rt_info()["layerType"].astype(str) in ("Convolution", "GroupConvolution")
         and "I8" in op.get_rt_info()["primitiveType"].astype(str)
     ]
 
 
-def test_a_rounded_convolution_is_off_by_no_more_than_its_steps():
+CONVOLUTIONS = {
+    "pointwise": nn.Conv2d(12, 5, 1, bias=False),
+    "depthwise": nn.Conv2d(12, 12, 3, 2, 1, groups=12, bias=False),
+}
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_rounded_convolution_is_off_by_no_more_than_its_steps(kind):
     torch.manual_seed(0)
-    conv, norm = nn.Conv2d(12, 5, 1, bias=False), nn.BatchNorm2d(5)
-    norm.running_mean, norm.running_var = torch.randn(5), torch.rand(5) + 0.5
+    conv = CONVOLUTIONS[kind]
+    norm = nn.BatchNorm2d(conv.out_channels)
+    nn.init.normal_(conv.weight)
+    norm.running_mean = torch.randn(conv.out_channels)
+    norm.running_var = torch.rand(conv.out_channels) + 0.5
     exact = nn.Sequential(conv, norm).eval().requires_grad_(False)
-    rounded = RoundedPointwise(conv.eval(), norm.eval(), -2.0, 6.0)
+    rounded = Rounded(conv.eval(), norm.eval(), -2.0, 6.0)
     x = torch.rand(1, 12, 7, 9) * 8 - 2
     wanted, given = exact(x), rounded(x).detach()
     weights = rounded.conv.weight.detach().abs()
     inputs = 0.5 * 8 / STEPS * weights.sum((1, 2, 3))
-    kernels = 0.5 * weights.amax((1, 2, 3)) / (STEPS // 2) * x.abs().sum(1).max()
+    reached = copy.deepcopy(conv)
+    nn.init.ones_(reached.weight)
+    seen = reached(x.abs()).detach().amax((0, 2, 3))
+    kernels = 0.5 * weights.amax((1, 2, 3)) / (STEPS // 2) * seen
     # The zero of the inputs is rounded too, which moves the ends of their range by half a step.
     most = (2 * inputs + kernels).view(1, -1, 1, 1)
     assert ((given - wanted).abs() <= most).all()
@@ -65,7 +80,7 @@ def test_the_ranges_hold_what_the_shipped_network_computes(network):
     """Batch norm's statistics bound the inputs: next to nothing is cut off."""
     rounded, outside = quantized(network), []
     for module in rounded.trunk.modules():
-        if isinstance(module, RoundedPointwise):
+        if isinstance(module, Rounded):
             low = -module.zero * module.step
             high = low + STEPS * module.step
             module.register_forward_pre_hook(
@@ -74,7 +89,7 @@ def test_the_ranges_hold_what_the_shipped_network_computes(network):
                 )
             )
     rounded.dense(torch.from_numpy(picture()).permute(2, 0, 1)[None].float())
-    assert len(outside) == 31
+    assert len(outside) == 47
     assert np.median(outside) < 1e-4
     assert max(outside) < 1e-3
 
@@ -87,4 +102,4 @@ def test_openvino_computes_them_in_integers(tmp_path, monkeypatch):
     reference = TorchRuntime(quantized(network), torch.device("cpu"))
     given, wanted = (each(picture(), (96, 128), 0.3, 20) for each in (runtime, reference))
     np.testing.assert_allclose(given.objectness, wanted.objectness, atol=0.02)
-    assert len(integer_convolutions(runtime)) == 31
+    assert len(integer_convolutions(runtime)) == 47
