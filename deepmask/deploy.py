@@ -54,8 +54,8 @@ class DeployConfig:
     """CPU cores that the network may use; 0 means all."""
 
     precision: Precision = "auto"
-    """What a CPU computes the network in: "int8", "bf16" or "f32"; "auto" takes int8 (the trunk's
-    blocks, the rest bf16) where the processor computes in bf16, else f32."""
+    """What a CPU computes the network in: "int8", "bf16" or "f32"; "auto" takes int8 (the trunk,
+    the rest bf16) where the processor computes in bf16, else f32."""
 
     batch: int = 8
     """Most pictures that a GPU looks at together, of those that wait for it; none waits for

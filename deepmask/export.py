@@ -16,7 +16,10 @@ from deepmask.quantize import quantized
 
 
 class _Dense(nn.Module):
-    """`Peaks` with the detail's channels last, as OpenCV samples it."""
+    """`Peaks` with features in float16, half as much to copy, and the detail's channels last.
+
+    That is how OpenCV samples it.
+    """
 
     def __init__(self, network: DeepMask) -> None:
         super().__init__()
@@ -24,11 +27,11 @@ class _Dense(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         scores, features, detail = self.peaks(images)
-        return scores, features, detail.permute(0, 2, 3, 1)
+        return scores, features.half(), detail.permute(0, 2, 3, 1)
 
 
 class _Decode(nn.Module):
-    """`DeepMask.decode_windows` for samples with channels last, with probabilities out."""
+    """`DeepMask.decode_windows` for what `_Dense` gives, with probabilities out."""
 
     def __init__(self, network: DeepMask) -> None:
         super().__init__()
@@ -36,7 +39,7 @@ class _Decode(nn.Module):
 
     def forward(self, cells: Tensor, samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         detail = samples.permute(0, 3, 1, 2)
-        masks, quality, appearance = self.network.decode_windows(cells, detail)
+        masks, quality, appearance = self.network.decode_windows(cells.float(), detail)
         return masks.sigmoid(), quality.sigmoid(), appearance
 
 
@@ -58,7 +61,7 @@ def decoder(network: DeepMask, path: Path) -> None:
     network.mask_head = merged(network.mask_head)
     config = network.config
     example = {
-        "cells": torch.zeros(3, config.window**2 * config.channels),
+        "cells": torch.zeros(3, config.window**2 * config.channels, dtype=torch.float16),
         "samples": torch.zeros(3, config.mask, config.mask, config.detail),
     }
     _save(_convert(_Decode(network), example), path)

@@ -1,10 +1,10 @@
-"""The trunk's blocks in 8 bits, for CPUs that multiply bytes faster.
+"""The trunk in 8 bits, for CPUs that multiply bytes faster.
 
 Inputs and weights are rounded to the values that 8-bit integers can hold; OpenVINO makes integer
-convolutions of that. No pictures are needed: after a ReLU6 values lie in [0, 6], and elsewhere
-batch norm knows their mean and deviation (Nagel et al., Data-Free Quantization Through Weight
-Equalization and Bias Correction, ICCV 2019), which a training measures at its end. Stem, pyramid
-and heads, which it would harm more than it gains, stay in floating point.
+convolutions of that. No pictures are needed: a pixel is such a value, after a ReLU6 values lie in
+[0, 6], and elsewhere batch norm knows their mean and deviation (Nagel et al., Data-Free
+Quantization Through Weight Equalization and Bias Correction, ICCV 2019), which a training measures
+at its end. Pyramid and heads, which it would harm more than it gains, stay in floating point.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from deepmask.network import DeepMask, InvertedResidual
+from deepmask.network import DeepMask, InvertedResidual, normalized
 
 DEVIATIONS = 6.0
 """How many standard deviations from its mean the value of a channel may lie (Nagel et al.)."""
@@ -60,8 +60,11 @@ class Rounded(nn.Module):
 
 
 def quantized(network: DeepMask) -> DeepMask:
-    """A copy of `network`, in evaluation mode, with the trunk's blocks rounded."""
+    """A copy of `network`, in evaluation mode, with its trunk rounded."""
     network = copy.deepcopy(network).eval().requires_grad_(False)
+    stem, stem_norm, stem_clamp = network.trunk.stem
+    darkest, brightest = normalized(torch.tensor([0.0, 255.0])).tolist()
+    network.trunk.stem = nn.Sequential(Rounded(stem, stem_norm, darkest, brightest), stem_clamp)
     mean = variance = torch.zeros(1)
     for block in [each for each in network.trunk.modules() if isinstance(each, InvertedResidual)]:
         *expansion, depthwise, norm, clamp, project, last = block.body

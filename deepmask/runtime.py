@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "int8", "bf16", "f32"]
 
-FORMAT = 11
+FORMAT = 13
 """Counts up when the converted graphs change, so that old caches are left alone."""
 
 
