@@ -176,14 +176,21 @@ def _put(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     """Set `tree[keys[0]][keys[1]]...`; a mapping sets what it names and leaves the rest."""
     *groups, key = keys
     for group in groups:
-        if not isinstance(tree.get(group), dict):
-            tree[group] = {}
+        tree[group] = _group(tree.get(group))
         tree = tree[group]
-    if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+    if isinstance(value, Mapping) and key in tree:
+        tree[key] = _group(tree[key])
         for inner, item in value.items():
             _put(tree[key], str(inner).split("."), item)
     else:
         tree[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _group(value: Any) -> dict[str, Any]:
+    """What a group of settings sets so far: of a mapping or dataclass what it holds."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    return value if isinstance(value, dict) else {}
 
 
 # Building.

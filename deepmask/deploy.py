@@ -51,7 +51,7 @@ class DeployConfig:
     """Most windows whose masks are decoded, a picture and size."""
 
     threads: int = 0
-    """CPU cores that the network may use; 0 means all."""
+    """CPU cores that the network may use; 0 means all. Of OpenVINO: torch has its own setting."""
 
     precision: Precision = "auto"
     """What a CPU computes the network in: "int8", "bf16" or "f32"; "auto" takes int8 (the trunk,
@@ -68,8 +68,9 @@ class DeployConfig:
             raise ValueError(
                 f"sizes_px should be one or more sizes from 64 px up, got {self.sizes_px}"
             )
-        if self.batch < 1:
-            raise ValueError(f"batch should be 1 or more, got {self.batch}")
+        for name, least in (("decoded", 1), ("batch", 1), ("threads", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} should be {least} or more, got {getattr(self, name)}")
 
     @property
     def looks(self) -> list[Look]:

@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         return _evaluate(options)
-    except (CheckpointError, FileNotFoundError, ModuleNotFoundError, ValueError) as error:
+    except (CheckpointError, OSError, ModuleNotFoundError, ValueError) as error:
         print(f"deepmask.evaluate: {error}", file=sys.stderr)
         return 2
 

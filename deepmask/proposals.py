@@ -32,7 +32,7 @@ class ProposalConfig:
     """Objects scored lower are dropped, in [0, 1]."""
 
     max_count: int = 50
-    """Most objects a picture; also bounds the masks that are decoded (twice as many)."""
+    """Most objects a picture."""
 
     max_iou: float = 0.7
     """Of two masks that overlap more, the lower-scored goes; 1 keeps all."""
@@ -49,6 +49,15 @@ class ProposalConfig:
 
     mask_threshold: float = 0.45
     """Probability from which a pixel belongs to the mask."""
+
+    def __post_init__(self) -> None:
+        if self.max_count < 1:
+            raise ValueError(f"max_count should be 1 or more, got {self.max_count}")
+        for field in dataclasses.fields(self):
+            if field.name != "max_count" and not 0.0 <= getattr(self, field.name) <= 1.0:
+                raise ValueError(
+                    f"{field.name} should lie in [0, 1], got {getattr(self, field.name)}"
+                )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

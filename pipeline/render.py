@@ -45,7 +45,7 @@ class RenderConfig:
 
     where: str = "objects"
     """What `blur`, `pixelate` and `fill` change: `objects`, predicted ones included, or
-    `background`, which is all but the objects that were seen in the frame."""
+    `background`, which is all but the objects that the last look at the source saw."""
 
     ids: tuple[int, ...] = ()
     """Identities that count as objects for cut-outs and styles other than `tint`; none: all."""
@@ -188,7 +188,7 @@ class Renderer:
         masks = effects.shapes(tracks, size)
         if config.where == "objects":
             return effects.combined(image, changed, effects.union(masks, index, config.margin_px))
-        seen = index[~tracks.coasting[index]]
+        seen = index[~tracks.unseen[index]]
         return effects.combined(changed, image, effects.union(masks, seen, config.margin_px))
 
     def state(self) -> list[tuple[float, list[int], list[list[int]]]]:

@@ -27,13 +27,13 @@ from typing import Any, NoReturn
 import configs
 from pipeline.config import PipelineConfig
 from pipeline.detector import open_detector
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, SinkError
 from pipeline.frames import VideoInfo
 from pipeline.inference import detect_async
 from pipeline.region import open_in_region
 from pipeline.resume import Place, frames_after, load_place, open_after, open_places
 from pipeline.sinks import FORMATS, Outputs, SinkContext, open_sinks, prepare
-from pipeline.sources import described_cameras, list_cameras, redact
+from pipeline.sources import described_cameras, file_of, list_cameras, redact
 from pipeline.stats import Progress, RunStats, RunSummary, TimedDetector, Totals, as_dict
 from pipeline.streams import SharedDetectors, run_beside, settings_of_each
 from trackers.sort import SortTracker
@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 
 DONE, MISTAKE, BROKEN = 0, 2, 3
 """Exit codes: all done or stopped on request; the user's mistake; broken off in the middle."""
+
+HIDDEN = "..."
+"""In `config.yaml`, for the values of FFmpeg's options."""
 
 
 def run(
@@ -121,8 +124,8 @@ def context_of(
     config: PipelineConfig, info: VideoInfo, stats: RunStats, stop: Callable[[], None]
 ) -> SinkContext:
     """What the sinks of this run may know of it."""
-    path = Path(config.source.source).expanduser()
-    sound = str(path) if path.is_file() and not info.is_live else None
+    file = None if info.is_live else file_of(config.source.source)
+    sound = None if file is None else str(file)
     return SinkContext(info, config.output, config.render, stats, stop, sound)
 
 
@@ -142,7 +145,7 @@ def record(
     outputs = prepare(config.output, info)
     folder = outputs.folder
     if folder is not None and is_new:
-        (folder / "config.yaml").write_text(configs.dump(without_secrets(config)))
+        _write_settings(folder / "config.yaml", config)
     error: BaseException | None = None
     try:
         yield outputs
@@ -158,12 +161,19 @@ def record(
                 log.warning("cannot write the summary: %s", full.strerror)
 
 
+def _write_settings(path: Path, config: PipelineConfig) -> None:
+    try:
+        path.write_text(configs.dump(without_secrets(config)), encoding="utf-8")
+    except OSError as error:
+        raise SinkError(f"cannot write {str(path)!r}: {error.strerror}") from error
+
+
 def without_secrets(config: PipelineConfig) -> PipelineConfig:
     """The settings without passwords in addresses and values of FFmpeg's options."""
     source = dataclasses.replace(
         config.source,
         source=redact(config.source.source),
-        options=dict.fromkeys(config.source.options, "..."),
+        options=dict.fromkeys(config.source.options, HIDDEN),
     )
     return dataclasses.replace(config, source=source)
 
@@ -289,7 +299,7 @@ def settings(arguments: argparse.Namespace) -> PipelineConfig:
         ConfigError: it asks for what there is not.
     """
     if arguments.resume is not None:
-        return settings_of(arguments)
+        return complete(settings_of(arguments))
     flags = {
         "source.source": arguments.source[0] if arguments.source else None,
         "output.directory": arguments.output,
@@ -300,7 +310,22 @@ def settings(arguments: argparse.Namespace) -> PipelineConfig:
         "source.duration_s": arguments.duration,
     }
     given = [f"{path}={value}" for path, value in flags.items() if value is not None]
-    return configs.load(PipelineConfig, arguments.config, [*arguments.set, *given])
+    return complete(configs.load(PipelineConfig, arguments.config, [*arguments.set, *given]))
+
+
+def complete(config: PipelineConfig) -> PipelineConfig:
+    """The same settings.
+
+    Raises:
+        ConfigError: they are of a `config.yaml` that leaves out FFmpeg's options.
+    """
+    hidden = [name for name, value in config.source.options.items() if value == HIDDEN]
+    if hidden:
+        raise configs.ConfigError(
+            f"source.options: the value of {', '.join(hidden)} is not kept with a run, it may be "
+            "secret: give it again with --set 'source.options={NAME: VALUE}'"
+        )
+    return config
 
 
 def settings_of(arguments: argparse.Namespace) -> PipelineConfig:
@@ -309,13 +334,14 @@ def settings_of(arguments: argparse.Namespace) -> PipelineConfig:
     Raises:
         ConfigError: there are none, or others are given.
     """
+    options = [each for each in arguments.set if each.startswith("source.options")]
     for name in ("source", "config", "set", "output", "save", "start", "duration"):
-        if getattr(arguments, name):
+        if getattr(arguments, name) and not (name == "set" and options == arguments.set):
             raise configs.ConfigError(
                 f"--resume takes all settings from {arguments.resume!r}: leave out --{name}"
             )
     now = {"output.view": arguments.view, "detector.device": arguments.device}
-    given = {name: value for name, value in now.items() if value is not None}
+    given = [*options, *(f"{path}={value}" for path, value in now.items() if value is not None)]
     folder = Path(arguments.resume)
     config = configs.load(PipelineConfig, folder / "config.yaml", given)
     output = dataclasses.replace(config.output, directory=folder)

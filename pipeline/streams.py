@@ -18,7 +18,7 @@ from configs import ConfigError
 from pipeline.config import PipelineConfig
 from pipeline.detector import Detector, DetectorConfig, Preparable
 from pipeline.frames import Frame
-from pipeline.sinks.config import split
+from pipeline.sinks.config import LAST_PORT, split
 from trackers.detections import Detections
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,11 @@ def settings_of_each(config: PipelineConfig, sources: Sequence[str]) -> list[Pip
         raise ConfigError("output.save: several sources cannot share a file: give only formats")
     if output.view == "window":
         raise ConfigError("output.view: several sources cannot share a window: use web or none")
+    if output.web_port + len(sources) - 1 > LAST_PORT:
+        raise ConfigError(
+            f"output.web_port: each of {len(sources)} sources has a port of its own, from "
+            f"{output.web_port} on, but the last is {LAST_PORT}: choose a lower one"
+        )
     return [
         dataclasses.replace(
             config,

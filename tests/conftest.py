@@ -20,14 +20,12 @@ def missing_for(marker: str) -> str | None:
         return None if torch.cuda.is_available() else "no CUDA device"
     if marker == "camera":
         return None if any(Path("/dev").glob("video*")) else "no camera (/dev/video*)"
-    if marker == "network":
-        return None if os.environ.get("ALLOW_NETWORK") == "1" else "ALLOW_NETWORK is not 1"
     raise AssertionError(f"no such marker: {marker}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what the machine cannot do; where REQUIRE_GPU=1 a missing GPU is a failure."""
-    for marker in ("gpu", "camera", "network"):
+    for marker in ("gpu", "camera"):
         if item.get_closest_marker(marker) is None:
             continue
         reason = missing_for(marker)

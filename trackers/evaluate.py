@@ -154,6 +154,8 @@ def read_mask_truth(folder: Path) -> dict[int, MaskFrame]:
     frames = {}
     if (folder / "masks").is_dir():
         for path in sorted((folder / "masks").glob("*.png")):
+            if not path.stem.isdecimal():
+                raise ValueError(f"{path}: expected the number of its frame as its name: 00042.png")
             indices = read_indices(path)
             ids = [int(i) for i in np.unique(indices) if i]
             frames[int(path.stem)] = MaskFrame(ids, [_encode(indices == i) for i in ids], None)
@@ -214,7 +216,7 @@ def _resized(rle: Rle, size: Sequence[int]) -> Rle:
 
 
 def find_sequences(root: Path, is_one: Callable[[Path], bool]) -> dict[str, Path]:
-    """Folders under `root`, or `root` itself, that are sequences, by name.
+    """Folders under `root`, or `root` itself, that are sequences, by name; none lies in another.
 
     Raises:
         ValueError: There are none, or two of one name.
@@ -223,7 +225,8 @@ def find_sequences(root: Path, is_one: Callable[[Path], bool]) -> dict[str, Path
         raise ValueError(f"no such folder: {root}")
     found: dict[str, Path] = {}
     for folder in [root, *sorted(path for path in root.rglob("*") if path.is_dir())]:
-        if is_one(folder):
+        # `SEQ/gt/gt.txt` makes a sequence of SEQ, not of SEQ/gt.
+        if is_one(folder) and not any(one in folder.parents for one in found.values()):
             name = folder.resolve().name
             if name in found:
                 raise ValueError(

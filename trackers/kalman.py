@@ -66,6 +66,13 @@ class MotionConfig:
     size_decay_s: float = 0.5
     """Time constant with which growth and shrinkage die out, seconds."""
 
+    def __post_init__(self) -> None:
+        for name in (field.name for field in dataclasses.fields(self)):
+            value, is_time = getattr(self, name), name.endswith("_s")
+            if not value >= 0.0 or (is_time and value == 0.0):
+                least = "above 0" if is_time else "0 or more"
+                raise ValueError(f"{name} should be {least}, got {value}")
+
 
 class KalmanModel:
     """The filters' matrices for a `MotionConfig`. Holds no state of any object."""

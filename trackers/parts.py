@@ -56,6 +56,13 @@ class PartsConfig:
     memory_s: float = 1.5
     """Time constant of that share, seconds; a younger track is judged by its whole life."""
 
+    def __post_init__(self) -> None:
+        for name in (field.name for field in dataclasses.fields(self)):
+            if not getattr(self, name) >= 0.0:
+                raise ValueError(f"{name} should be 0 or more, got {getattr(self, name)}")
+        if self.memory_s == 0.0:
+            raise ValueError("memory_s should be above 0, got 0")
+
 
 def redundancy(
     rows: Floats, masks: Masks, config: PartsConfig, time_s: float, started_s: float

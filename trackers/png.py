@@ -34,8 +34,10 @@ def read_indices(path: Path) -> NDArray[np.uint8]:
     try:
         width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
         raw = np.frombuffer(zlib.decompress(packed), np.uint8)
-        if colour not in (0, 3) or interlaced:
-            raise ValueError(f"{path}: expected a palette or grey PNG without interlacing")
+        if colour not in (0, 3) or depth > 8 or interlaced:
+            raise ValueError(
+                f"{path}: expected a palette or grey PNG of at most 8 bits, without interlacing"
+            )
         lines = raw.reshape(height, -1)
     except (struct.error, zlib.error) as error:
         raise ValueError(f"{path}: damaged PNG ({error})") from error

@@ -152,6 +152,8 @@ class SortConfig:
 
 
 _NOT_NEGATIVE = (
+    "recovery_growth",
+    "height_weight",
     "lost_s",
     "recovery_s",
     "coast_s",
@@ -162,6 +164,7 @@ _NOT_NEGATIVE = (
     "confirm_evidence",
 )
 _SHARES = (
+    "birth_score",
     "min_overlap",
     "weak_overlap",
     "birth_overlap",

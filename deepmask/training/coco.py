@@ -57,15 +57,26 @@ def load_photographs(annotations: Path, images: Iterable[Path]) -> list[Photogra
         images: tar files or folders that hold the pictures.
 
     Raises:
-        FileNotFoundError: a picture is in none of `images`; the message names it.
+        FileNotFoundError: a file is missing, or a picture is in none of `images`; the message
+            names it.
+        ValueError: `annotations` is not such a file, or one of `images` no tar.
     """
-    content = json.loads(annotations.read_text())
+    try:
+        content = json.loads(annotations.read_text())
+        records, rows = content["images"], content["annotations"]
+        sizes = {record["id"]: (record["height"], record["width"]) for record in records}
+        labels: dict[int, list[dict[str, Any]]] = {number: [] for number in sizes}
+        for row in rows:
+            segmentation = _rle(row["segmentation"], *sizes[row["image_id"]])
+            labels[row["image_id"]].append({**row, "segmentation": segmentation})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{annotations}: expected COCO instances, JSON with 'images' and 'annotations' that "
+            f"have masks; {type(error).__name__}: {error}"
+        ) from error
     files = _read_files(images)
-    labels: dict[int, list[dict[str, Any]]] = {}
-    for annotation in content["annotations"]:
-        labels.setdefault(annotation["image_id"], []).append(annotation)
     photographs = []
-    for record in content["images"]:
+    for record in records:
         if record["file_name"] not in files:
             raise FileNotFoundError(
                 f"{annotations.name} names the picture {record['file_name']!r}, which is in none "
@@ -78,7 +89,7 @@ def load_photographs(annotations: Path, images: Iterable[Path]) -> list[Photogra
                 record["height"],
                 record["width"],
                 record.get("exhaustive", True),
-                tuple(labels.get(record["id"], ())),
+                tuple(labels[record["id"]]),
             )
         )
     return photographs
@@ -96,6 +107,15 @@ def load_set(folder: Path, name: str) -> list[Photograph]:
     return load_photographs(annotations, shards or [folder / name])
 
 
+def _rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    """A mask as compressed RLE, of COCO's polygons, plain RLE, or what it is already."""
+    if isinstance(segmentation, list):
+        return dict(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)))
+    if isinstance(segmentation["counts"], list):
+        return dict(coco_mask.frPyObjects(segmentation, height, width))
+    return dict(segmentation)
+
+
 def _read_files(places: Iterable[Path]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for place in places:
@@ -104,9 +124,12 @@ def _read_files(places: Iterable[Path]) -> dict[str, bytes]:
                 {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
             )
             continue
-        with tarfile.open(place) as archive:
-            for member in archive:
-                handle = archive.extractfile(member)
-                if handle is not None:
-                    files[Path(member.name).name] = handle.read()
+        try:
+            with tarfile.open(place) as archive:
+                for member in archive:
+                    handle = archive.extractfile(member)
+                    if handle is not None:
+                        files[Path(member.name).name] = handle.read()
+        except tarfile.ReadError as error:
+            raise ValueError(f"{place}: expected a tar file or a folder of pictures") from error
     return files

@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = configs.load(TrainConfig, options.config, options.set)
         train(config, options.data, options.output, options.resume)
-    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"deepmask.training.train: {error}", file=sys.stderr)
         return 2
     return 0

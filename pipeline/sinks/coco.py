@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 from array import array
@@ -93,8 +94,9 @@ class CocoSink:
         except OSError as error:
             raise self._failed(error) from error
         finally:
-            self._file.close()
             self._whole.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # said above, or of no use any more
+                self._file.close()
         if not self._stats.unfinished:
             self._parts.unlink(missing_ok=True)
 

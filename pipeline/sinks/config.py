@@ -29,6 +29,13 @@ FILE_DEFAULT = ("video", "jsonl")
 
 VIEWS = ("auto", "window", "web", "none")
 
+LAST_PORT = 65535
+
+X264_PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast",
+    "medium", "slow", "slower", "veryslow", "placebo",
+)  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class OutputConfig:
@@ -71,16 +78,24 @@ class OutputConfig:
                     f"save: {name} cannot go to standard output, only "
                     f"{', '.join(sorted(STREAMING))} can"
                 )
-        if [split(entry)[1] for entry in self.save or ()].count("-") > 1:
-            raise ValueError("save: only one output can go to standard output")
+        targets = [target or FORMATS[name] for name, target in map(split, self.save or ())]
+        for target in targets:
+            if targets.count(target) > 1:
+                where = "standard output" if target == "-" else repr(target)
+                raise ValueError(f"save: only one output can go to {where}")
         if self.view not in VIEWS:
             near = difflib.get_close_matches(self.view, VIEWS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"view should be one of {', '.join(VIEWS)}, got {self.view!r}{hint}")
-        if not 0 <= self.web_port < 65536:
-            raise ValueError(f"web_port should be in [0, 65535], got {self.web_port}")
+        if not 0 <= self.web_port <= LAST_PORT:
+            raise ValueError(f"web_port should be in [0, {LAST_PORT}], got {self.web_port}")
         if not 0 <= self.video_crf <= 51:
             raise ValueError(f"video_crf should be in [0, 51], got {self.video_crf}")
+        if self.video_preset not in X264_PRESETS:
+            raise ValueError(
+                f"video_preset should be one of {', '.join(X264_PRESETS)}, "
+                f"got {self.video_preset!r}"
+            )
 
 
 def split(entry: str) -> tuple[str, str | None]:

@@ -19,7 +19,7 @@ from pipeline.sources.addresses import redact
 from pipeline.sources.cameras import described_cameras, list_cameras
 from pipeline.sources.config import SourceConfig
 from pipeline.sources.images import ImageFiles, ImageSource, find_images
-from pipeline.sources.inputs import folder_name, is_path, resolve, safe_name
+from pipeline.sources.inputs import file_of, folder_name, is_path, resolve, safe_name
 from pipeline.sources.video import VideoSource
 from pipeline.sources.webp import WebpImages, is_animated_webp
 
@@ -27,6 +27,7 @@ __all__ = [
     "Source",
     "SourceConfig",
     "described_cameras",
+    "file_of",
     "list_cameras",
     "open_source",
     "redact",

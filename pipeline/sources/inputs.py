@@ -69,6 +69,18 @@ def is_path(source: str) -> bool:
     )
 
 
+def file_of(source: str) -> Path | None:
+    """Return the file that `source` names, None where it names something else."""
+    if not is_path(source) and source != "demo" and not _is_file_address(source):
+        return None
+    path = _path(source)
+    return path if path.is_file() else None
+
+
+def _is_file_address(source: str) -> bool:
+    return source.lower().startswith("file://")
+
+
 def resolve(config: SourceConfig) -> Input:
     """Return what FFmpeg should open for `config.source` (anything but a folder or glob).
 
@@ -84,7 +96,7 @@ def resolve(config: SourceConfig) -> Input:
         found = Input(Kind.PIPE, "stdin", "-", "-")
     elif source.startswith("lavfi:"):
         found = Input(Kind.GRAPH, "lavfi", source, source.removeprefix("lavfi:"), "lavfi")
-    elif is_address(source) and not source.lower().startswith("file://"):
+    elif is_address(source) and not _is_file_address(source):
         found = _stream(config)
     else:
         found = _file(_path(source))
@@ -114,7 +126,7 @@ def folder_name(path: Path) -> str:
 def _path(source: str) -> Path:
     if source == "demo":
         return Path(str(importlib.resources.files("pipeline").joinpath("data", "demo.mp4")))
-    if source.lower().startswith("file://"):
+    if _is_file_address(source):
         return Path(unquote(urlsplit(source).path))
     return Path(source).expanduser()
 

@@ -154,6 +154,14 @@ def test_mapping_of_overrides_holds_python_values(tmp_path: Path) -> None:
         load(Root, None, {"tracker": {"max_agee": 2}})
 
 
+def test_what_comes_after_a_dataclass_leaves_the_rest_of_it() -> None:
+    mine = Tracker(2.0, 5, Motion(gate_px=9))
+    config = load(Root, None, {"tracker": mine, "tracker.min_hits": 6, "tracker.motion.noise": 1.0})
+    assert config.tracker == Tracker(2.0, 6, Motion(1.0, 9))
+    assert load(Root, None, {"tracker": mine, "tracker.max_age_s": 3}).tracker.min_hits == 5
+    assert load(Root, None, {"tracker": {"min_hits": 5}, "source": "a"}).tracker.min_hits == 5
+
+
 def test_empty_file_and_empty_group_mean_the_defaults(tmp_path: Path) -> None:
     assert load(Root, write(tmp_path, "# nothing\n")) == Root()
     assert load(Root, write(tmp_path, "tracker:\n")) == Root()

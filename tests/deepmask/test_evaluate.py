@@ -14,7 +14,7 @@ from deepmask import reliability
 from deepmask.deploy import DeployConfig
 from deepmask.evaluate import EVALUATION, average_recall, main, results_of
 from deepmask.proposals import Proposals
-from deepmask.training.coco import Photograph
+from deepmask.training.coco import Photograph, load_photographs
 
 SIZE = (40, 60)
 
@@ -93,6 +93,34 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     )
     assert main(["--annotations", str(annotations), "--images", str(tmp_path)]) == 2
     assert "a.jpg" in capsys.readouterr().err
+
+
+def test_files_of_another_kind_are_named(tmp_path, capsys):
+    annotations, images = tmp_path / "set.json", tmp_path / "pictures.tar"
+    command = ["--annotations", str(annotations), "--images", str(images)]
+    images.write_text("not a tar")
+    for text in ("not JSON", "[]", '{"images": []}', '{"images": [{}], "annotations": []}'):
+        annotations.write_text(text)
+        assert main(command) == 2
+        assert f"{annotations}: expected COCO instances" in capsys.readouterr().err
+    annotations.write_text('{"images": [], "annotations": []}')
+    assert main(command) == 2
+    assert "pictures.tar: expected a tar file or a folder" in capsys.readouterr().err
+
+
+def test_masks_may_be_polygons_or_counts(tmp_path):
+    polygon = [[10, 5, 30, 5, 30, 25, 10, 25]]
+    counts = {"size": list(SIZE), "counts": [10 * 40 + 5, 20, 40 * 60 - 10 * 40 - 25]}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": SIZE[0], "width": SIZE[1]}],
+        "annotations": [
+            {"image_id": 1, "segmentation": each} for each in (polygon, counts, rle(10, 5, 30, 25))
+        ],
+    }
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    (tmp_path / "a.png").touch()
+    (found,) = load_photographs(tmp_path / "set.json", [tmp_path])
+    assert [int(found.mask(i).sum()) for i in range(3)] == [400, 20, 400]
 
 
 def test_a_set_without_photographs_is_a_mistake(tmp_path, capsys):

@@ -71,6 +71,14 @@ def test_privacy_covers_coasting_objects_too():
     assert (out[second] == 0).all()
 
 
+def test_a_frame_that_nobody_looked_at_shows_the_objects_of_the_one_before():
+    tracks, first, second = two(coasting=(True, True))
+    tracks = dataclasses.replace(tracks, missed=np.array([False, True]))
+    out = rendered(tracks, style="fill", where="background")
+    assert same(out, NOISE)[first].all()
+    assert (out[second] == 0).all()
+
+
 def test_privacy_margin_grows_the_masks():
     tracks, *_ = two()
     black = (rendered(tracks, style="fill", margin_px=7) == 0).all(axis=2)

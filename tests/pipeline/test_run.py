@@ -30,6 +30,7 @@ from pipeline.detector import DetectorConfig
 from pipeline.errors import InferenceError, SourceBroken, SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.run import main
+from pipeline.sources import SourceConfig
 from tests import scenes
 from tests.fakes import ScriptedDetector
 from tests.pipeline import media
@@ -114,6 +115,37 @@ def test_resolved_settings_lie_beside_the_outputs_and_repeat_the_run(video, tmp_
     assert (tmp_path / "a" / "mot.txt").read_text() == (tmp_path / "b" / "mot.txt").read_text()
 
 
+def test_options_of_ffmpeg_are_kept_secret_and_asked_for_again(video, tmp_path, scripted, capsys):
+    scripted()
+    options = ["--set", "source.options={probesize: 1000000}"]
+    arguments = ["--source", str(video), *options, "--save", "mot", "--quiet"]
+    assert main([*arguments, "--output", str(tmp_path / "a")]) == 0
+    written = str(tmp_path / "a" / "config.yaml")
+    assert "1000000" not in Path(written).read_text()
+    again = ["--config", written, "--output", str(tmp_path / "b"), "--quiet"]
+    assert main(again) == 2
+    assert "the value of probesize is not kept with a run" in capsys.readouterr().err
+    assert main(["--resume", str(tmp_path / "a")]) == 2
+    assert "the value of probesize is not kept with a run" in capsys.readouterr().err
+    scripted()
+    assert main([*again, *options]) == 0
+    with_others = ["--resume", str(tmp_path / "a"), *options, "--set", "tracker.lost_s=3"]
+    assert main(with_others) == 2
+    assert "leave out --set" in capsys.readouterr().err
+    assert main(["--resume", str(tmp_path / "a"), *options]) == 2
+    assert "source.options" not in capsys.readouterr().err
+
+
+def test_settings_that_cannot_be_written_are_one_line(video, tmp_path, scripted, capsys):
+    scripted()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.yaml").symlink_to("/dev/full")
+    assert main(["--source", str(video), "--output", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "config.yaml': No space left on device" in error
+    assert "Traceback" not in error
+
+
 def test_part_of_a_file(video, tmp_path, scripted):
     scripted()
     arguments = ["--source", str(video), "--output", str(tmp_path), "--start", "1"]
@@ -165,6 +197,20 @@ def test_sound_of_a_file_is_kept_in_time(start_s, expected, tmp_path, scripted):
     assert main([*arguments, "--start", str(start_s)]) == 0
     assert beeps_s(tmp_path / "video.mp4") == expected
     assert len(decoded(tmp_path / "video.mp4")) == 75 - round(start_s * 25)
+
+
+def test_sound_is_that_of_the_source_and_of_no_other_file(tmp_path, monkeypatch, scripted):
+    source = with_sound(tmp_path / "beeps.mp4", seconds=1.0)
+    scripted()
+    arguments = ["--output", str(tmp_path / "out"), "--save", "video", "--quiet"]
+    assert main(["--source", source.as_uri(), *arguments]) == 0
+    assert beeps_s(tmp_path / "out" / "video.mp4") == [0.0]
+    monkeypatch.chdir(tmp_path)
+    source.rename(tmp_path / "demo")
+    scripted()
+    assert main(["--source", "demo", "--duration", "0.2", *arguments]) == 0
+    with av.open(str(tmp_path / "out" / "video.mp4")) as container:
+        assert not container.streams.audio
 
 
 def test_video_of_a_turned_source_is_upright(tmp_path, scripted):
@@ -351,6 +397,14 @@ def test_track_closes_with_its_generator(video, scripted):
     assert detector.calls < 75
 
 
+def test_track_takes_the_settings_of_the_source_as_a_dataclass(video, scripted):
+    scripted()
+    source = SourceConfig(start_s=0.4, duration_s=0.2)
+    frames = [frame for frame, _ in pipeline.track(video, source=source)]
+    assert frames[0].time_s == pytest.approx(0.4)
+    assert frames[-1].time_s < 0.6
+
+
 def test_track_names_wrong_settings(video):
     with pytest.raises(ValueError, match=r"unknown setting 'tracker.lst_s'; did you mean"):
         next(pipeline.track(video, tracker={"lst_s": 3}))
@@ -451,6 +505,15 @@ def test_full_disk_is_one_line_and_leaves_the_rest_valid(video, tmp_path, script
         (["--set", "detector.interval=often"], "'detector.interval' should be int or "),
         (["--save", "vido"], "output.save: unknown format 'vido'; did you mean 'video'?"),
         (["--view", "windo"], "did you mean 'window'?"),
+        (["--set", "detector.threads=-3"], "detector.threads should be 0 or more, got -3"),
+        (
+            ["--set", "detector.proposals.max_count=0"],
+            "detector.proposals.max_count should be 1 or more, got 0",
+        ),
+        (
+            ["--set", "detector.proposals.min_score=40"],
+            "detector.proposals.min_score should lie in [0, 1], got 40",
+        ),
         (["--duration", "-1"], "source.duration_s should be above 0"),
         (["--nonsense"], "unrecognized arguments: --nonsense (see --help)"),
         (["--source", "good.mp4", "--output", "text.mp4/out"], "cannot write to the folder"),

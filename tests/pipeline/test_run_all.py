@@ -132,6 +132,7 @@ def test_a_bug_keeps_its_traceback_after_the_others_end(videos, tmp_path, opened
         (["--save", "jsonl:-"], "several sources cannot share a file"),
         (["--save", "video:out.mp4"], "several sources cannot share a file"),
         (["--view", "window"], "several sources cannot share a window"),
+        (["--set", "output.web_port=65535"], "each of 2 sources has a port of its own, from 65535"),
     ],
 )
 def test_what_streams_cannot_share_is_a_mistake(arguments, message, videos, capsys):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
+import shutil
 import socket
 import threading
 import time
@@ -31,6 +33,7 @@ from pipeline.sinks import (
     window,
 )
 from pipeline.sinks.base import Drawing, Receipts, Writer
+from pipeline.sinks.coco import CocoSink
 from pipeline.sinks.lines import LinesSink
 from pipeline.sinks.web import WebSink
 from pipeline.stats import RunStats
@@ -115,6 +118,23 @@ def test_coco_lists_each_object_over_all_frames(tmp_path):
     assert first["bboxes"][2] == [28.0, 28.0, 25.0, 25.0]
     assert second["areas"][1] == small.areas()[0]
     assert [path.name for path in tmp_path.iterdir()] == ["coco.json"]
+
+
+class Full:
+    """A file on a disk that is full: what is left to be written at its end is not."""
+
+    def close(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_coco_that_cannot_be_written_says_so_whatever_else_fails(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    sink = CocoSink(tmp_path / "gone" / "coco.json", context())
+    sink._file.close()
+    monkeypatch.setattr(sink, "_file", Full())
+    shutil.rmtree(tmp_path / "gone")
+    with pytest.raises(SinkError, match=r"cannot write to .*coco\.json"):
+        sink.close()
 
 
 def test_mots_without_masks_says_so(tmp_path):
@@ -240,6 +260,9 @@ def test_targets_of_their_own_need_no_folder(tmp_path, monkeypatch):
         ({"save": ("mot:-", "jsonl:-")}, "only one output can go to standard output"),
         ({"view": "windw"}, "got 'windw'; did you mean 'window'?"),
         ({"video_crf": 90}, "video_crf should be in [0, 51]"),
+        ({"video_preset": "quick"}, "video_preset should be one of ultrafast, superfast, "),
+        ({"save": ("jsonl", "jsonl")}, "only one output can go to 'tracks.jsonl'"),
+        ({"save": ("mot:a.txt", "mots:a.txt")}, "only one output can go to 'a.txt'"),
     ],
 )
 def test_settings_that_make_no_sense(settings, message):

@@ -41,6 +41,16 @@ def test_perfect_detections_give_perfect_scores(pack, tmp_path, capsys):
     assert rows[-1].startswith("COMBINED")
 
 
+def test_the_layout_of_motchallenge_is_one_sequence_a_folder(pack, tmp_path):
+    for folder in list(pack.iterdir()):
+        for name in ("gt", "det"):
+            (folder / name).mkdir()
+            (folder / f"{name}.txt").rename(folder / name / f"{name}.txt")
+    assert run.main([str(pack), "--output", str(tmp_path / "out")]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.txt", "two.txt"]
+    assert list(evaluate.evaluate(pack, tmp_path / "out")) == ["one", "two", "COMBINED"]
+
+
 def test_settings_reach_the_tracker(pack, tmp_path):
     command = [str(pack), "--output", str(tmp_path), "--set", "birth_score=0.95"]
     assert run.main(command) == 0
@@ -55,6 +65,10 @@ def test_settings_reach_the_tracker(pack, tmp_path):
         (["pack", "--output", "out", "--set", "lost=3"], "lost_s"),
         (["pack", "--output", "out", "--set", "lost_s=soon"], "lost_s"),
         (["pack", "--output", "out", "--set", "lost_s=-1"], "lost_s"),
+        (["pack", "--output", "out", "--set", "birth_score=50"], "birth_score should lie in"),
+        (["pack", "--output", "out", "--set", "parts.memory_s=0"], "memory_s should be above 0"),
+        (["pack", "--output", "out", "--set", "motion.size_decay_s=0"], "should be above 0, got 0"),
+        (["pack", "--output", "out", "--set", "motion.centre_noise=-1"], "should be 0 or more"),
         (["bad", "--output", "out"], r"det.txt: frame 2: Detections.boxes row 0 has no area"),
     ],
 )
@@ -72,6 +86,15 @@ def test_mistakes_are_one_line(pack, tmp_path, monkeypatch, capsys, arguments, m
 def test_missing_tracks_are_one_line(pack, tmp_path, capsys):
     assert evaluate.main(["--gt", str(pack), "--tracks", str(tmp_path)]) == 2
     assert "no one.txt in" in capsys.readouterr().err
+
+
+def test_a_mask_without_a_frame_number_is_one_line(tmp_path, capsys):
+    (tmp_path / "gt" / "one" / "masks").mkdir(parents=True)
+    (tmp_path / "gt" / "one" / "masks" / "frame_1.png").touch()
+    (tmp_path / "one.jsonl").touch()
+    command = ["--gt", str(tmp_path / "gt"), "--tracks", str(tmp_path), "--masks"]
+    assert evaluate.main(command) == 2
+    assert "frame_1.png: expected the number of its frame" in capsys.readouterr().err
 
 
 def test_masks_are_scored_from_jsonl_and_text(tmp_path):

@@ -68,3 +68,6 @@ def test_other_files_are_refused(tmp_path):
     path.write_bytes(png(image, 4, 8, [0])[:45])
     with pytest.raises(ValueError, match="damaged PNG"):
         read_indices(path)
+    path.write_bytes(png(np.zeros((4, 8), np.uint8), 4, 16, [0]))
+    with pytest.raises(ValueError, match="at most 8 bits"):
+        read_indices(path)
