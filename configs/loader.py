@@ -69,6 +69,14 @@ def dump(config: Any) -> str:
     return text
 
 
+def user_path(path: str | Path) -> Path:
+    """A path as people write it: `~` and `~name` are homes, where there is such a user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def presets(into: type[Any]) -> list[str]:
     """Names of the presets of this package for `into`: those that set nothing else."""
     known = set(_names(into))
@@ -227,7 +235,10 @@ def _convert(hint: Any, value: Any, path: str, root: type[Any]) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _convert_union(hint, value, path, root)
     if isinstance(value, _Text):
-        value = str(value) if hint in (str, Path) else _parse(value, repr(path))
+        # A name may hold what YAML takes for its own: `jsonl:take #1.jsonl`.
+        listed = origin in (list, tuple, Sequence) and arguments[0] in (str, Path)
+        plain = hint in (str, Path) or (listed and not value.startswith("["))
+        value = str(value) if plain else _parse(value, repr(path))
     if dataclasses.is_dataclass(hint):
         if isinstance(value, typing.cast(type[Any], hint)):
             return value
@@ -255,11 +266,12 @@ def _convert(hint: Any, value: Any, path: str, root: type[Any]) -> Any:
     return _convert_scalar(hint, value, path)
 
 
+_NULLS = ("", "~", "null", "Null", "NULL")
+
+
 def _convert_union(hint: Any, value: Any, path: str, root: type[Any]) -> Any:
     options = typing.get_args(hint)
-    if type(None) in options and (
-        value is None or (isinstance(value, _Text) and _parse(value, repr(path)) is None)
-    ):
+    if type(None) in options and (value is None or (isinstance(value, _Text) and value in _NULLS)):
         return None
     options = tuple(option for option in options if option is not type(None))
     if len(options) == 1:
@@ -310,7 +322,7 @@ def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
     if hint is float and type(value) is int:
         return float(value)
     if hint is Path and isinstance(value, str | Path):
-        return Path(value).expanduser()
+        return user_path(value)
     if hint is Fraction and type(value) in (int, float, str):
         try:
             return Fraction(str(value))

@@ -146,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     if options.reliability:
         reliability.pyplot()  # says at once that it is missing, not after all photographs
+    if options.results:
+        Path(options.results).touch()
     photographs = load_photographs(Path(options.annotations), [Path(p) for p in options.images])
     photographs = photographs[: options.limit]
     if not photographs:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import user_path
 from pipeline.errors import PipelineError
 from trackers.masks import Masks
 from trackers.tracks import Tracks
@@ -124,7 +124,7 @@ def load(name: str) -> Image:
     plain = colour(name)
     if plain is not None:
         return np.array([[[*plain, 255]]], np.uint8)
-    found = cv2.imread(str(Path(name).expanduser()), cv2.IMREAD_UNCHANGED)
+    found = cv2.imread(str(user_path(name)), cv2.IMREAD_UNCHANGED)
     if found is None:
         raise PipelineError(f"cannot read the picture {name!r}: no format that OpenCV knows")
     if found.dtype != np.uint8:

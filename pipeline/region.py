@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import user_path
 from pipeline.detector import Detector, prepared
 from pipeline.errors import SourceError
 from pipeline.frames import Frame, VideoInfo
@@ -184,7 +184,7 @@ def _corners(polygon: object, width: int, height: int) -> NDArray[np.int32]:
 
 def _painted(name: str, width: int, height: int) -> NDArray[np.uint8]:
     """`(H, W)`: where an image is brighter than half; what is transparent is dark."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
     if image is None:
         why = "it is not readable as an image" if path.is_file() else "no such file"

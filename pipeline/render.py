@@ -14,12 +14,12 @@ import difflib
 import functools
 from collections import deque
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import user_path
 from pipeline import effects
 from pipeline.frames import Frame
 from trackers.tracks import Tracks
@@ -83,7 +83,7 @@ class RenderConfig:
             raise ValueError(f"margin_px should be 0 or more, got {self.margin_px}")
         if self.strength <= 0:
             raise ValueError(f"strength should be above 0, got {self.strength}")
-        if effects.colour(self.picture) is None and not Path(self.picture).expanduser().is_file():
+        if effects.colour(self.picture) is None and not user_path(self.picture).is_file():
             raise ValueError(
                 f"picture should be black, white, #rrggbb or an image file, got {self.picture!r}"
             )

@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -142,7 +143,7 @@ def record(
     config: PipelineConfig, info: VideoInfo, stats: RunStats, *, is_new: bool
 ) -> Iterator[Outputs]:
     """The outputs of a run; puts its settings and, at its end, its summary beside them."""
-    outputs = prepare(config.output, info)
+    outputs = prepare(config.output, info, spare=file_of(config.source.source))
     folder = outputs.folder
     if folder is not None and is_new:
         _write_settings(folder / "config.yaml", config)
@@ -350,6 +351,8 @@ def settings_of(arguments: argparse.Namespace) -> PipelineConfig:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
+    if sys.stderr is None:  # closed by who started the program
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     arguments = parser().parse_args(argv)
     if arguments.list_cameras:
         return show_cameras()

@@ -29,7 +29,10 @@ class Photograph:
 
     def image(self) -> NDArray[np.uint8]:
         """`(H, W, 3)` uint8 RGB."""
-        return decode_image(self.encoded)
+        try:
+            return decode_image(self.encoded)
+        except ValueError as error:
+            raise ValueError(f"the picture with id {self.id}: {error}") from error
 
     def mask(self, i: int) -> NDArray[np.uint8]:
         """Annotation `i` as `(H, W)` uint8, 0 or 1."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
+from configs import user_path
 from pipeline.errors import SinkError
 from pipeline.frames import VideoInfo
 
@@ -115,11 +117,16 @@ class Outputs:
     """Format and file of each output; None is standard output."""
 
 
-def prepare(config: OutputConfig, info: VideoInfo) -> Outputs:
+def prepare(config: OutputConfig, info: VideoInfo, spare: Path | None = None) -> Outputs:
     """Decide what is saved where, and make the folder.
 
+    Args:
+        config: what is asked for.
+        info: of the source.
+        spare: a file that no output may replace: the source.
+
     Raises:
-        SinkError: the folder cannot be made or written to.
+        SinkError: the folder cannot be made or written to, or two files would be one.
     """
     wanted = config.save
     if wanted is None:
@@ -134,8 +141,22 @@ def prepare(config: OutputConfig, info: VideoInfo) -> Outputs:
         if target is None and folder is not None:
             files.append((name, folder / FORMATS[name]))
         else:
-            files.append((name, None if target == "-" else Path(str(target)).expanduser()))
+            files.append((name, None if target == "-" else user_path(str(target))))
+    _check_distinct(files, spare)
     return Outputs(folder, tuple(files))
+
+
+def _check_distinct(files: Sequence[tuple[str, Path | None]], spare: Path | None) -> None:
+    taken = {} if spare is None else {spare.resolve(): "the source itself"}
+    for name, path in files:
+        if path is None or (path.exists() and not path.is_file()):  # /dev/null takes anything
+            continue
+        if path.resolve() in taken:
+            raise SinkError(
+                f"cannot write {name} to {str(path)!r}: that is {taken[path.resolve()]}; choose "
+                "another file, or another folder with --output"
+            )
+        taken[path.resolve()] = f"where {name} goes"
 
 
 def _make_folder(wanted: Path | None, name: str) -> Path:

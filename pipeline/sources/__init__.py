@@ -11,9 +11,10 @@ counted in the next frame's `dropped_before`. No threads of its own, no network,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol, Self
 
+from configs import user_path
+from pipeline.errors import SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.sources.addresses import redact
 from pipeline.sources.cameras import described_cameras, list_cameras
@@ -55,11 +56,15 @@ def open_source(config: SourceConfig) -> Source:
     Raises:
         SourceError: If it cannot be opened or shows nothing; the text says what to do.
     """
-    if is_path(config.source):
-        path = Path(config.source).expanduser()
-        if is_animated_webp(path):
-            return ImageSource(WebpImages(path), safe_name(path.stem), config)
-        paths = find_images(config.source)
-        if paths is not None:
-            return ImageSource(ImageFiles(paths, config.image_rate), folder_name(path), config)
-    return VideoSource(resolve(config), config)
+    try:
+        if is_path(config.source):
+            path = user_path(config.source)
+            if is_animated_webp(path):
+                return ImageSource(WebpImages(path), safe_name(path.stem), config)
+            paths = find_images(config.source)
+            if paths is not None:
+                return ImageSource(ImageFiles(paths, config.image_rate), folder_name(path), config)
+        return VideoSource(resolve(config), config)
+    except OSError as error:  # a name that is too long, standard input that is closed
+        words = error.strerror or type(error).__name__
+        raise SourceError(f"cannot open {redact(config.source)!r}: {words}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -10,6 +11,10 @@ from pipeline.sources.addresses import redact
 
 RegionSetting = list[list[float]] | list[list[list[float]]] | str | None
 """One polygon, several, a mask image, or the whole picture."""
+
+
+_MOST = 1e9
+"""Seconds, longer than any video; and what FFmpeg's clocks still hold."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -77,12 +82,14 @@ class SourceConfig:
     """More options for FFmpeg, by its names; they win over what is set here."""
 
     def __post_init__(self) -> None:
+        if not self.source:
+            raise ValueError("source should name a webcam, file, folder or address, got ''")
         for name in ("start_s", "decoder_threads", "reconnect_s"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} should be 0 or more, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < _MOST:
+                raise ValueError(f"{name} should be 0 to {_MOST:g}, got {getattr(self, name)}")
         for name in ("image_rate", "open_timeout_s", "read_timeout_s", "duration_s", "camera_rate"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} should be above 0, got {value}")
         if (self.camera_width is None) != (self.camera_height is None):
             raise ValueError("camera_width and camera_height go together")
@@ -115,3 +122,6 @@ def _check_polygon(polygon: object) -> None:
         )
     if not all(math.isfinite(value) and value >= 0 for point in points for value in point):
         raise ValueError(f"region should have numbers of 0 or more, got {polygon!r}")
+    corners = list(itertools.pairwise([*points, points[0]]))
+    if sum(a[0] * b[1] - b[0] * a[1] for a, b in corners) == 0:
+        raise ValueError(f"region should enclose an area, got {polygon!r}")

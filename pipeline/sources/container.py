@@ -97,6 +97,8 @@ class Connection:
             self.is_pieced = self._container.format.name in _PIECES
             self.is_live = _is_live(self._source, self._config, self._container)
             self.duration_s = _duration_s(self.stream, self._container)
+            is_avi, codec = self._container.format.name == "avi", self.stream.codec_context
+            self._is_numbered = is_avi and bool(codec.has_b_frames)
             self._prepare_decoder()
             self._pictures: Iterator[Picture] = self._decode()
             self.first = self._first()
@@ -213,7 +215,7 @@ class Connection:
     def _decode(self) -> Iterator[Picture]:
         """Give the pictures from here; a packet that cannot be decoded is lost."""
         lost = self.lost_at_end = 0
-        expected = _Expected()
+        expected = _Expected(are_numbers=self._is_numbered)
         broken: FFmpegError | None = None
         packets = self._packets()
         while True:
@@ -300,17 +302,24 @@ class _Expected:
 
     Pictures come in the order of their timestamps, however many the decoder holds back. So what
     is due before one that comes, and did not come, is lost.
+
+    Args:
+        are_numbers: The timestamps only count packets, in the order of decoding: what AVI has
+            where that is not the order of the pictures.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, are_numbers: bool) -> None:
+        self._are_numbers = are_numbers
         self._stamps: list[int] = []  # a heap
         self._last_dts: int | None = None
+        self._older = 0  # pictures that may still come of what was before a new start
 
     def add(self, packet: Packet[VideoStream]) -> None:
         """Note a packet that goes to the decoder."""
         if packet.dts is not None:
             if self._last_dts is not None and packet.dts < self._last_dts:
-                self._stamps.clear()  # timestamps start anew: these tell nothing of the old ones
+                self._older = len(self._stamps)  # timestamps start anew
+                self._stamps.clear()
             self._last_dts = packet.dts
         if packet.pts is not None and not packet.is_discard:
             heapq.heappush(self._stamps, packet.pts)
@@ -320,8 +329,16 @@ class _Expected:
 
     def passed_over(self, picture: av.VideoFrame) -> int:
         """Return how many were due before a picture that came; they are noted no more."""
+        if self._are_numbers and self._stamps:
+            picture.pts = self._stamps[0]
         pts = picture.pts
         if pts is None or pts not in self._stamps:
+            self._older = max(0, self._older - 1)
+            return 0
+        if self._older:
+            self._older -= 1
+            self._stamps.remove(pts)
+            heapq.heapify(self._stamps)
             return 0
         count = 0
         while self._stamps and self._stamps[0] <= pts:
@@ -395,7 +412,12 @@ def _duration_s(stream: VideoStream, container: InputContainer) -> float | None:
     """Return the length as the container claims it."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else None
+    if not container.duration:
+        return None
+    end = container.duration
+    if "matroska" in container.format.name:  # it claims its end, and may begin later than at 0
+        end -= max(container.start_time or 0, 0)
+    return end / av.time_base if end > 0 else None
 
 
 def _is_live(source: Input, config: SourceConfig, container: InputContainer) -> bool:

@@ -14,6 +14,7 @@ from typing import Protocol, Self
 import av
 from av.error import FFmpegError
 
+from configs import user_path
 from pipeline.errors import SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.sources.config import SourceConfig
@@ -138,12 +139,15 @@ def find_images(source: str) -> list[Path] | None:
     Raises:
         SourceError: If it is one, and holds no image.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_dir():
         found = list(path.iterdir())
     elif re.search(r"[*?\[]", source) and not path.exists():
         root = Path(path.anchor)
-        found = list(root.glob(str(path.relative_to(root))))
+        try:
+            found = list(root.glob(str(path.relative_to(root))))
+        except ValueError as error:  # as of `frames/**.png`
+            raise SourceError(f"cannot open {source!r}: {error}") from error
     else:
         return None
     images = [file for file in found if file.suffix.lower() in SUFFIXES and file.is_file()]

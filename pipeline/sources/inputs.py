@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from av import error as av_error
 
+from configs import user_path
 from pipeline.errors import SourceError
 from pipeline.sources.addresses import address_name, is_address, redact
 from pipeline.sources.cameras import (
@@ -128,7 +129,7 @@ def _path(source: str) -> Path:
         return Path(str(importlib.resources.files("pipeline").joinpath("data", "demo.mp4")))
     if _is_file_address(source):
         return Path(unquote(urlsplit(source).path))
-    return Path(source).expanduser()
+    return user_path(source)
 
 
 def _file(path: Path) -> Input:

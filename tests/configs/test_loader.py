@@ -82,6 +82,7 @@ def test_file_sets_what_it_names_and_overrides_win(tmp_path: Path) -> None:
         ("size=640,480", "size", (640, 480)),
         ("size=null", "size", None),
         ("output=out dir", "output", Path("out dir")),
+        ("save=a: b,take #1.jsonl", "save", ("a: b", "take #1.jsonl")),
         ("rate=30000/1001", "rate", Fraction(30000, 1001)),
         ("device=1", "device", 1),
         ("device=cuda:1", "device", "cuda:1"),

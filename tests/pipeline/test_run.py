@@ -516,6 +516,15 @@ def test_full_disk_is_one_line_and_leaves_the_rest_valid(video, tmp_path, script
         ),
         (["--duration", "-1"], "source.duration_s should be above 0"),
         (["--nonsense"], "unrecognized arguments: --nonsense (see --help)"),
+        (["--source", "good.mp4", "--save", "video:good.mp4"], "that is the source itself"),
+        (["--source", "video.mp4", "--output", "."], "that is the source itself"),
+        (
+            ["--source", "good.mp4", "--save", "jsonl:./a.txt,mot:a.txt"],
+            "cannot write mot to 'a.txt': that is where jsonl goes",
+        ),
+        (["--source", "*/**.png"], "cannot open '*/**.png': Invalid pattern"),
+        (["--source", "~nobody-here/a.mp4"], "cannot open '~nobody-here/a.mp4': no such file"),
+        (["--source", "a" * 5000], "File name too long"),
         (["--source", "good.mp4", "--output", "text.mp4/out"], "cannot write to the folder"),
         (["--source", "good.mp4", "--save", "jsonl:a/b/c.jsonl"], "cannot write to 'a/b/c.jsonl'"),
         (["--source", "good.mp4", "--view", "window"], "cannot open a window: there is no display"),
@@ -529,6 +538,8 @@ def test_mistake_is_one_line_and_exit_code_2(
     (tmp_path / "text.mp4").write_text("not a video\n" * 50)
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "good.mp4").symlink_to(video)
+    (tmp_path / "video.mp4").symlink_to(video)
+    before = video.read_bytes()
     scripted()
     code: object
     try:
@@ -540,6 +551,7 @@ def test_mistake_is_one_line_and_exit_code_2(
     assert error.startswith("pipeline.run: ")
     assert error.count("\n") == 1
     assert message in error
+    assert video.read_bytes() == before
 
 
 def test_help_names_the_presets_and_formats(capsys):

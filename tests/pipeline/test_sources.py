@@ -9,6 +9,7 @@ import functools
 import http.server
 import itertools
 import logging
+import math
 import socket
 import socketserver
 import struct
@@ -140,6 +141,16 @@ ODD_FILES = [
         "decoding times only",
         video("a.avi", media.plain(9), codec="mpeg4", options={"bf": "2", "qmax": "2"}),
         list(range(9)),
+    ),
+    Odd(
+        "timestamps that count packets",
+        video("a.avi", media.plain(20), options={"bf": "3"}),
+        [*range(20)],
+    ),
+    Odd(
+        "the same timestamps twice, of pictures in other order",
+        joined("ab.ts", *2 * [video("a.ts", media.plain(6), options={"bf": "3"})]),
+        [*range(6), *range(6)],
     ),
     Odd(
         "timestamps start anew",
@@ -596,7 +607,7 @@ def test_names_win_over_folders_of_the_same_name(
 def long_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three seconds with a key frame each second, pictures reordered where the format can."""
     extension = request.param
-    options = {"g": "25", "bf": "0" if extension == "avi" else "2"}
+    options = {"g": "25", "bf": "2"}
     codec = "libvpx" if extension == "webm" else "libx264"
     if codec == "libvpx":
         options = {"g": "25", "deadline": "realtime", "cpu-used": "8"}
@@ -642,10 +653,22 @@ def test_what_is_known_of_a_file(tmp_path: Path) -> None:
         assert (source.info.frame_count, source.info.duration_s) == (25, 1.0)
 
 
+def test_what_is_known_of_a_recording_that_begins_later(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"stamps": range(5000, 7000, 40), "time_base": Fraction(1, 1000)}
+    path = media.write(tmp_path / "a.mkv", media.plain(50), **how)
+    with opened(path) as source:
+        assert source.info.duration_s == pytest.approx(2.0, abs=0.05)
+        assert len(list(source)) == 50
+
+
 @pytest.mark.parametrize(
     "bad",
     [
         {"start_s": -1.0},
+        {"start_s": 1e300},
+        {"duration_s": math.nan},
+        {"source": ""},
+        {"region": [[0, 0], [1, 1], [0.5, 0.5]]},
         {"duration_s": 0.0},
         {"image_rate": 0.0},
         {"camera_width": 640},
