@@ -35,6 +35,7 @@ COUNTS = (10, 100, 1000)
 RANKED = (
     "sizes_px=384, 512, 640, 1088",
     "mirrored=true",
+    "precision=bf16",
     "decoded=1000",
     "proposals.min_score=0",
     "proposals.max_count=1000",
