@@ -80,11 +80,8 @@ class OutputConfig:
                     f"save: {name} cannot go to standard output, only "
                     f"{', '.join(sorted(STREAMING))} can"
                 )
-        targets = [target or FORMATS[name] for name, target in map(split, self.save or ())]
-        for target in targets:
-            if targets.count(target) > 1:
-                where = "standard output" if target == "-" else repr(target)
-                raise ValueError(f"save: only one output can go to {where}")
+        if [split(entry)[1] for entry in self.save or ()].count("-") > 1:
+            raise ValueError("save: only one output can go to standard output")
         if self.view not in VIEWS:
             near = difflib.get_close_matches(self.view, VIEWS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""

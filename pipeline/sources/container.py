@@ -97,8 +97,6 @@ class Connection:
             self.is_pieced = self._container.format.name in _PIECES
             self.is_live = _is_live(self._source, self._config, self._container)
             self.duration_s = _duration_s(self.stream, self._container)
-            is_avi, codec = self._container.format.name == "avi", self.stream.codec_context
-            self._is_numbered = is_avi and bool(codec.has_b_frames)
             self._prepare_decoder()
             self._pictures: Iterator[Picture] = self._decode()
             self.first = self._first()
@@ -191,6 +189,12 @@ class Connection:
                 return rate
         return None
 
+    @property
+    def _counts_packets(self) -> bool:
+        """Whether timestamps only count packets: in AVI, where pictures are reordered."""
+        is_reordered = self.stream.codec_context.has_b_frames
+        return self._container.format.name == "avi" and bool(is_reordered)
+
     def _prepare_decoder(self) -> None:
         # Frame threads are fastest, and hold back a frame each.
         self.stream.thread_type = "SLICE" if self.is_live else "AUTO"
@@ -215,7 +219,7 @@ class Connection:
     def _decode(self) -> Iterator[Picture]:
         """Give the pictures from here; a packet that cannot be decoded is lost."""
         lost = self.lost_at_end = 0
-        expected = _Expected(are_numbers=self._is_numbered)
+        expected = _Expected(are_numbers=self._counts_packets)
         broken: FFmpegError | None = None
         packets = self._packets()
         while True:

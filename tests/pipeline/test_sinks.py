@@ -261,14 +261,28 @@ def test_targets_of_their_own_need_no_folder(tmp_path, monkeypatch):
         ({"view": "windw"}, "got 'windw'; did you mean 'window'?"),
         ({"video_crf": 90}, "video_crf should be in [0, 51]"),
         ({"video_preset": "quick"}, "video_preset should be one of ultrafast, superfast, "),
-        ({"save": ("jsonl", "jsonl")}, "only one output can go to 'tracks.jsonl'"),
-        ({"save": ("mot:a.txt", "mots:a.txt")}, "only one output can go to 'a.txt'"),
     ],
 )
 def test_settings_that_make_no_sense(settings, message):
     with pytest.raises(ValueError, match=".") as caught:
         OutputConfig(**settings)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("save", "message"),
+    [
+        (("jsonl", "jsonl"), r"cannot write jsonl to .*tracks\.jsonl': that is where jsonl goes"),
+        (("mot:a.txt", "mots:a.txt"), "cannot write mots to 'a.txt': that is where mot goes"),
+        (("mot:a.txt", "mots:./a.txt"), "that is where mot goes"),
+    ],
+)
+def test_two_outputs_cannot_be_one_file(save, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SinkError, match=message):
+        prepare(OutputConfig(save=save), INFO)
+    both = OutputConfig(save=("mot:/dev/null", "mots:/dev/null"))
+    assert [path for _, path in prepare(both, INFO).files] == [Path("/dev/null")] * 2
 
 
 def test_folder_that_cannot_be_written(tmp_path):
