@@ -56,6 +56,20 @@ def appearance_gain(a: NDArray[np.float32], b: NDArray[np.float32]) -> Floats:
     return (a @ b.T).astype(np.float64)
 
 
+def reentry_gain(alike: Floats, away: Floats, weight: float) -> Floats:
+    """alike - w d / (1 + d): likeness, less where the object would have come back far away.
+
+    Args:
+        alike: `(N, M)` cosines of appearance.
+        away: `(N, M)` distances d from where each was seen last, in its own sizes.
+        weight: w, what the farthest counts less.
+
+    >>> reentry_gain(np.array([[0.9]]), np.array([[1.0]]), 0.2).round(3).tolist()
+    [[0.8]]
+    """
+    return alike - weight * away / (1.0 + away)
+
+
 def best_rival(gain: Floats) -> Floats:
     """`(N, M)` the largest gain in the column of each cell but for the cell's own; -inf if alone.
 

@@ -41,6 +41,7 @@ from trackers.tracklets import (
     SETTLED_HITS,
     SIDES,
     VELOCITY,
+    WHOLE,
     Tracklets,
 )
 from trackers.tracks import Tracks
@@ -124,6 +125,14 @@ class SortConfig:
     reentry_speed: float = 5.0
     """Nor may it have gone farther, in its own sizes a second, and one more."""
 
+    reentry_distance: float = 0.2
+    """How much less alike it counts far from where it was seen last; half of this at a distance of
+    its own size: of things that look the same, the one lost here came back."""
+
+    entry_s: float = 0.8
+    """How long an object that comes in over the picture's edge may stay without identity while
+    somebody is lost whom it may be: that can be told once all of it is in view."""
+
     steady_boxes: bool = True
     """Report filtered boxes where the detector's tremble from frame to frame, as learnt from the
     stream (see `trackers.jitter`). Boxes that come with masks stay as measured."""
@@ -161,6 +170,8 @@ _NOT_NEGATIVE = (
     "reentry_s",
     "reentry_margin",
     "reentry_speed",
+    "reentry_distance",
+    "entry_s",
     "confirm_evidence",
 )
 _SHARES = (
@@ -185,6 +196,9 @@ PASSES = np.array(
     ]
 )
 FORGOTTEN = 4
+
+EDGE = 0.02
+"""A box so near to the picture's edge, in shares of the picture's sides, touches it."""
 
 _NUMBERS = (
     "_last_id", "_started_s", "_before_s", "_now_s", "_moved_s", "_tentative", "_frame", "_in_order"
@@ -294,8 +308,8 @@ class SortTracker:
         # 4. Who did not move as expected may still be near the place where it was seen last.
         if matches.left:
             self._recover(seen, matches)
-        # 5. Who fits nowhere may be somebody who was lost long ago, by appearance.
-        if matches.left and seen.features is not None and table.features is not None:
+        # 5. Who has no identity yet may be somebody who was lost long ago, by appearance.
+        if matches.left or self._tentative:
             self._recognise(seen, matches)
         return matches
 
@@ -374,37 +388,54 @@ class SortTracker:
         matches.add(t.take(i), d.take(j))
 
     def _recognise(self, seen: _Seen, matches: Matches) -> None:
-        """Match what would be born with lost objects that look alike and can have come there."""
+        """Match what has no identity with lost objects that look alike and can have come there.
+
+        Who is cut off by the picture's edge is compared only with who was never seen otherwise.
+        """
         table, config = self._table, self.config
-        assert table.features is not None
-        assert seen.features is not None
+        if seen.features is None or table.features is None:
+            return
         lost = ((table.ids > 0.0) & (matches.partner < 0)).nonzero()[0]
-        d = ((matches.owner < 0) & (seen.scores >= config.birth_score)).nonzero()[0]
+        nobody = (matches.owner < 0) & (seen.scores >= config.birth_score)
+        held = (matches.owner >= 0).nonzero()[0]
+        nobody[held] = table.ids.take(matches.owner.take(held)) == 0.0
+        d = nobody.nonzero()[0]
         if len(lost) == 0 or len(d) == 0:
             return
         alike = association.appearance_gain(table.features.take(lost, 0), seen.features.take(d, 0))
-        reach = self._within_reach(lost, seen.centres.take(d, 0))
-        rival = association.best_rival(np.where(reach, alike, -np.inf))
-        fits = reach & (alike - rival >= config.reentry_margin)
-        fits &= alike >= config.reentry_similarity
-        i, j = fits.nonzero()
-        i, j = association.assign(i, j, alike[i, j], alike.shape)
+        away = self._sizes_away(lost, seen.centres.take(d, 0))
+        unseen_s = self._now_s - table.seen_s.take(lost)
+        possible = away <= 1.0 + config.reentry_speed * unseen_s[:, None]
+        whole = ~self._cut_off(seen.boxes.take(d, 0))
+        possible &= whole | (table.rows[lost, WHOLE] == 0.0)[:, None]
+        gain = association.reentry_gain(alike, away, config.reentry_distance)
+        rival = association.best_rival(np.where(possible, gain, -np.inf))
+        possible &= (alike >= config.reentry_similarity) & (gain - rival >= config.reentry_margin)
+        i, j = possible.nonzero()
+        i, j = association.assign(i, j, gain[i, j], gain.shape)
         t, d = lost.take(i), d.take(j)
+        matches.release(d)
         matches.add(t, d)
         # The motion of long ago says nothing about the object that came back.
         table.rows[t, FILTER] = self._model.start(seen.centres.take(d, 0))
 
-    def _within_reach(self, index: Indices, centres: Floats) -> NDArray[np.bool_]:
-        """`(N, M)` whether the lost objects `index` can have come to `centres` (cx, cy, w, h).
+    def _sizes_away(self, index: Indices, centres: Floats) -> Floats:
+        """`(N, M)` how far `centres` (cx, cy, w, h) are from where the objects were seen last.
 
-        As far as `reentry_speed` takes them, in their own sizes, one size being free.
+        In units of the objects' own sizes, the roots of their areas.
         """
-        rows = self._table.rows.take(index, 0)
-        there = boxlib.to_centres(rows[:, BOX])
-        size = np.sqrt(there[:, 2] * there[:, 3])
-        reach = size * (1.0 + self.config.reentry_speed * (self._now_s - rows[:, SEEN_S]))
+        there = boxlib.to_centres(self._table.rows.take(index, 0)[:, BOX])
         away = there[:, None, :2] - centres[None, :, :2]
-        return np.asarray(np.hypot(away[..., 0], away[..., 1]) <= reach[:, None])
+        size = np.sqrt(there[:, 2] * there[:, 3])
+        return np.asarray(np.hypot(away[..., 0], away[..., 1]) / size[:, None])
+
+    def _cut_off(self, boxes: Floats) -> NDArray[np.bool_]:
+        """`(N,)` which boxes touch the picture's edge; masks tell where that is."""
+        if self._size is None:
+            return np.zeros(len(boxes), bool)
+        sides = np.array(self._size[::-1], np.float64)
+        near = EDGE * sides
+        return np.asarray(((boxes[:, :2] < near) | (boxes[:, 2:] > sides - near)).any(1))
 
     def _correct(self, seen: _Seen, matches: Matches) -> None:
         """Feed each matched detection to its tracklet."""
@@ -429,7 +460,7 @@ class SortTracker:
             table.see(t, seen.masks, d)
         table.rows[t] = rows
         if seen.features is not None:
-            table.recognise(t, seen.features.take(d, 0))
+            table.recognise(t, seen.features.take(d, 0), ~self._cut_off(rows[:, BOX]))
 
     def _steady(self) -> bool:
         """Whether boxes are reported less their jitter: not where masks go with them."""
@@ -476,6 +507,7 @@ class SortTracker:
         rows[:, HITS] = 1.0
         if seen.masks is not None:
             rows[:, AREA] = seen.mask_areas.take(new)
+        rows[:, WHOLE] = ~self._cut_off(rows[:, BOX])
         self._table.add(rows, seen.masks, seen.features, new)
         self._tentative += len(new)
 
@@ -521,8 +553,11 @@ class SortTracker:
         ready = (part[:, HITS] >= config.confirm_hits) & (
             part[:, EVIDENCE] >= config.confirm_evidence
         )
+        if self._table.features is not None:
+            ready &= ~self._entering(part)
         ready |= self._now_s == self._started_s
         ready &= part[:, REDUNDANT] <= config.parts.hidden_share
+        ready &= part[:, SEEN_S] == self._now_s
         chosen = waiting[ready]
         first = self._last_id + 1
         self._last_id += len(chosen)
@@ -530,6 +565,18 @@ class SortTracker:
         rows[chosen, ID] = np.arange(first, first + len(chosen))
         known = rows[:, ID][rows[:, ID] > 0.0]
         self._in_order = bool((known[1:] > known[:-1]).all())
+
+    def _entering(self, rows: Floats) -> NDArray[np.bool_]:
+        """`(N,)` which rows come in over the picture's edge and may be somebody lost."""
+        table, config = self._table, self.config
+        entering = self._cut_off(rows[:, BOX]) & (self._now_s - rows[:, BORN_S] < config.entry_s)
+        lost = ((table.ids > 0.0) & (table.seen_s < self._now_s)).nonzero()[0]
+        if len(lost) == 0 or not entering.any():
+            return np.zeros(len(rows), bool)
+        unseen_s = self._now_s - table.seen_s.take(lost)
+        away = self._sizes_away(lost, boxlib.to_centres(rows[:, BOX]))
+        possible = away <= 1.0 + config.reentry_speed * unseen_s[:, None]
+        return np.asarray(entering & possible.any(0))
 
     def _report(self) -> Tracks:
         """Confirmed objects seen now or a moment ago, ordered by identity."""
@@ -652,13 +699,19 @@ class Matches:
         self.left -= len(j)
         self._pairs.append((i, j))
 
+    def release(self, j: Indices) -> None:
+        """Take detections `j` from whoever has them."""
+        j = j[self.owner[j] >= 0]
+        self.partner[self.owner[j]] = -1
+        self.owner[j] = -1
+        self.left += len(j)
+
     def pairs(self) -> tuple[Indices, Indices]:
         """Tracklet and detection of each match, `(K,)` both."""
         if len(self._pairs) == 1:
             return self._pairs[0]
-        none = np.zeros(0, np.intp)
-        i, j = zip((none, none), *self._pairs, strict=True)
-        return np.concatenate(i), np.concatenate(j)
+        i = (self.partner >= 0).nonzero()[0]
+        return i, self.partner.take(i)
 
 
 class _Seen:

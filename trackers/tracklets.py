@@ -39,7 +39,9 @@ that it was part or copy of another; pixels of the last mask."""
 INNOVATION = slice(26, 30)
 """Last innovation of cx, cy, w, h in units of size, taken at the time SAMPLED_S."""
 SAMPLED_S = 30
-COLUMNS = 31
+WHOLE = 31
+"""1 once it was seen away from the picture's edge: all of it, as far as is known."""
+COLUMNS = 32
 
 SETTLED_HITS = 4.0
 """Sightings before which a velocity is not known."""
@@ -88,10 +90,19 @@ class Tracklets:
         for i, j in zip(index.tolist(), theirs.tolist(), strict=True):
             self.crops[i] = masks.crops[j]
 
-    def recognise(self, index: Indices, features: NDArray[np.float32]) -> None:
-        """Blend new appearance vectors `(K, C)` into those of the rows at `index`."""
+    def recognise(
+        self, index: Indices, features: NDArray[np.float32], whole: NDArray[np.bool_]
+    ) -> None:
+        """Blend new appearance vectors `(K, C)` into those of the rows at `index`.
+
+        What shows of an object that the picture's edge cuts off is not what it looks like: once
+        it was seen whole, which `(K,)` says of now, only such sightings count.
+        """
         assert self.features is not None
-        blend = FEATURE_MEMORY * self.features[index] + (1.0 - FEATURE_MEMORY) * features
+        before = self.rows[index, WHOLE] > 0.0
+        memory = np.where(whole == before, FEATURE_MEMORY, before)[:, None].astype(np.float32)
+        self.rows[index[whole], WHOLE] = 1.0
+        blend = memory * self.features[index] + (1.0 - memory) * features
         norm = np.linalg.norm(blend, axis=1, keepdims=True)
         self.features[index] = blend / np.maximum(norm, 1e-9)
 

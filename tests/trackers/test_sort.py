@@ -337,13 +337,14 @@ def test_looks_bring_nobody_back_from_farther_than_it_can_have_gone():
     assert run(before + away + far)[-1].ids.tolist() == [2]
 
 
-def test_looks_say_nothing_of_lost_ones_who_look_alike():
+def test_of_lost_ones_who_look_alike_the_nearer_comes_back():
     alike, twin, other = np.eye(4, dtype=np.float32)[[0, 0, 1]]
-    for second, wanted in ((other, [1]), (twin, [3])):
+    cases = [(other, 60, [1]), (twin, 60, [1]), (twin, 140, [2]), (twin, 100, [3])]
+    for second, where, wanted in cases:
         both = np.stack((alike, second))
         before = [detections([box_at(50, 50), box_at(150, 150)], features=both)] * 10
         gone = [detections([])] * 50
-        back = [detections([box_at(60, 60)], features=alike[None])] * 5
+        back = [detections([box_at(where, where)], features=alike[None])] * 5
         assert run(before + gone + back)[-1].ids.tolist() == wanted
 
 
@@ -353,6 +354,41 @@ def test_who_comes_back_is_not_taken_for_a_twin_in_view():
     gone = [detections([box_at(150, 150)], features=twins[1:])] * 50
     back = [detections([box_at(150, 50), box_at(150, 150)], features=twins)] * 5
     assert run(before + gone + back)[-1].ids.tolist() == [1, 2]
+
+
+def crossing_the_edge(centres, features):
+    """Frames of one object with a mask; its box ends where the picture does."""
+    frames = []
+    for (x, y), looks in zip(centres, features, strict=True):
+        box = np.clip(box_at(x, y), 0, [*SIZE[::-1], *SIZE[::-1]])
+        frames.append(detections([box], masks=ellipses([box]), features=looks[None]))
+    return frames
+
+
+def nothing(count):
+    none = detections([], masks=Masks.empty(SIZE), features=np.zeros((0, 4), np.float32))
+    return [none] * count
+
+
+def test_who_left_over_the_edge_and_comes_back_is_known_again_once_in_view():
+    whole, part, less = np.eye(4, dtype=np.float32)[:3]
+    here = crossing_the_edge([(100, 60)] * 10, [whole] * 10)
+    out = crossing_the_edge([(100, 20 - 4 * k) for k in range(8)], [part] * 8)
+    back = crossing_the_edge([(100, 4 * k - 16) for k in range(14)], [less] * 9 + [whole] * 5)
+    again = run(here + out + nothing(50) + back)[-len(back) :]
+    assert [len(tracks) for tracks in again[:9]] == [0] * 9  # cut off: it may be somebody lost
+    assert [tracks.ids.tolist() for tracks in again[-3:]] == [[1], [1], [1]]
+    # A stranger gets a number, at the edge after a while, and at once where nobody was lost.
+    stranger = crossing_the_edge([(100, 10)] * 30, [part] * 30)
+    reported = [len(tracks) for tracks in run(here + nothing(50) + stranger)][-30:]
+    assert reported.index(1) == math.ceil(25 * SortConfig().entry_s)
+    assert len(run(nothing(1) + stranger[:2])[-1]) == 1
+
+
+def test_who_is_never_seen_whole_is_known_by_what_shows():
+    looks = np.eye(4, dtype=np.float32)[0]
+    desk = crossing_the_edge([(100, 230)] * 10, [looks] * 10)
+    assert run(desk + nothing(50) + desk)[-1].ids.tolist() == [1]
 
 
 # What is shown of the unseen.
