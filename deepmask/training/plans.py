@@ -20,6 +20,9 @@ from deepmask.training.config import DataConfig, StageConfig, TrainConfig
 GREY = 127
 """Beyond a photograph's edge."""
 
+HUDDLED = 0.5
+"""Share of the samples with several cut-outs in which these touch."""
+
 Box = tuple[int, int, int, int]
 """x, y, width, height."""
 
@@ -115,15 +118,18 @@ class Planner:
         background = self._crop(int(rng.integers(first, self.ends[which])), rng)
         layers = [background]
         if self.cutouts and rng.random() < self.data.paste:
+            huddle = rng.random() < HUDDLED
             for _ in range(rng.integers(1, 4)):
                 side = _uniform_log(rng, 20, 0.8 * self.stage.size_px)
-                layers.append(self._cutout(self._any_cutout(rng), (side, side), colours(rng), rng))
+                cutout, looks, pasted = self._any_cutout(rng), colours(rng), layers[1:]
+                layers.append(self._cutout(cutout, (side, side), looks, rng, pasted * huddle))
         return layers, self.photographs[background.photograph].exhaustive
 
     def _scattered(self, rng: np.random.Generator) -> list[Layer]:
-        """Small objects, many of them alike, on an empty ground: fish in a tank, goods on a belt.
+        """Objects, many of them alike, on an empty ground: fish in a tank, goods on a belt.
 
-        The ground is a spot of a photograph, enlarged until nothing is to be seen in it.
+        Half of the time they touch, as blocks in a row do. The ground is a spot of a photograph,
+        enlarged until nothing is to be seen in it.
         """
         size, index = self.stage.size_px, int(rng.integers(len(self.photographs)))
         photograph, spot = self.photographs[index], int(rng.integers(4, 25))
@@ -131,15 +137,16 @@ class Planner:
         y = int(rng.integers(max(1, photograph.height - spot)))
         whole = (0, 0, size, size)
         layers = [Layer(index, (), (), (), (x, y, spot, spot), whole, False, np.eye(3, 4))]
-        count = int(rng.integers(3, 13))
+        count, huddle = int(rng.integers(3, 13)), rng.random() < HUDDLED
+        largest = size / (4 if rng.random() < 0.5 else 2)
         kinds = []
         for _ in range(1 if rng.random() < 0.5 else count):
-            typical = _uniform_log(rng, min(20, size / 8), size / 4)
+            typical = _uniform_log(rng, min(20, size / 8), largest)
             kinds.append((self._any_cutout(rng), typical, _flattened(colours(rng), rng)))
         for i in range(count):
             which, typical, looks = kinds[i % len(kinds)]
             sides = _squeezed(typical * np.exp(rng.uniform(-0.2, 0.2)), rng)
-            layers.append(self._cutout(which, sides, looks, rng))
+            layers.append(self._cutout(which, sides, looks, rng, layers[1:] * huddle))
         return layers
 
     def _crop(self, index: int, rng: np.random.Generator) -> Layer:
@@ -179,14 +186,16 @@ class Planner:
         sides: tuple[float, float],
         looks: NDArray[np.float64],
         rng: np.random.Generator,
+        others: Sequence[Layer],
     ) -> Layer:
-        """An object somewhere in the sample, up to a third of it beyond the edge.
+        """An object in the sample, up to a third of it beyond the edge.
 
         Args:
             which: one of `cutouts`.
             sides: the longest that its box may be along x and y, px; scaled to fit one of them.
             looks: its colours.
             rng: decides where it is.
+            others: it touches one of these, if there are any and there is room.
         """
         size, (index, annotation) = self.stage.size_px, which
         given = self.photographs[index].annotations[annotation]
@@ -196,6 +205,11 @@ class Planner:
         )
         left = int(rng.uniform(-0.3 * width, size - 0.7 * width))
         top = int(rng.uniform(-0.3 * height, size - 0.7 * height))
+        if others:
+            x_beside, y_beside = _beside(others[int(rng.integers(len(others)))].to, width, height, rng)
+            inside = -0.3 * width <= x_beside <= size - 0.7 * width
+            if inside and -0.3 * height <= y_beside <= size - 0.7 * height:
+                left, top = x_beside, y_beside
         return Layer(
             index,
             (annotation,),
@@ -263,6 +277,17 @@ def _squeezed(side: float, rng: np.random.Generator) -> tuple[float, float]:
     """Sides of a square that is squeezed along x or y, to as little as .3 of it."""
     less = side * _uniform_log(rng, 0.3, 1.0)
     return (side, less) if rng.random() < 0.5 else (less, side)
+
+
+def _beside(box: Box, width: int, height: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Top left of a box of that size that touches `box`, or overlaps it by up to a quarter."""
+    x, y, w, h = box
+    apart, along = rng.choice((-1, 1)) * rng.uniform(0.75, 1.03), rng.uniform(-0.5, 0.5)
+    if rng.random() < 0.5:
+        across, down = apart * (w + width) / 2, along * min(h, height)
+    else:
+        across, down = along * min(w, width), apart * (h + height) / 2
+    return round(x + (w - width) / 2 + across), round(y + (h - height) / 2 + down)
 
 
 def damage(size: int, rng: np.random.Generator) -> Damage:
