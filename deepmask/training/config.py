@@ -44,7 +44,7 @@ class DataConfig:
     """Share of the images onto which cut-out objects are pasted."""
 
     scattered: float = 0.1
-    """Share of the images that are cut-outs alone: 3 to 12 small ones on an empty ground."""
+    """Share of the images that are cut-outs alone: 3 to 12 of them on an empty ground."""
 
     positives: int = 12
     """Windows an image that learn masks."""

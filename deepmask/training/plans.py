@@ -206,7 +206,8 @@ class Planner:
         left = int(rng.uniform(-0.3 * width, size - 0.7 * width))
         top = int(rng.uniform(-0.3 * height, size - 0.7 * height))
         if others:
-            x_beside, y_beside = _beside(others[int(rng.integers(len(others)))].to, width, height, rng)
+            other = others[int(rng.integers(len(others)))]
+            x_beside, y_beside = _beside(other.to, width, height, rng)
             inside = -0.3 * width <= x_beside <= size - 0.7 * width
             if inside and -0.3 * height <= y_beside <= size - 0.7 * height:
                 left, top = x_beside, y_beside

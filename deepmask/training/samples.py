@@ -9,6 +9,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -130,6 +131,12 @@ def degrade(image: Image, damage: Damage, noise: NDArray[np.float32]) -> Image:
     quality = [cv2.IMWRITE_JPEG_QUALITY, damage.quality]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB), np.uint8)
+
+
+def shrunk(photograph: Photograph) -> Tensor:
+    """All of a photograph, in the shape of most: `(1, 3, 288, 384)` float32 RGB in 0..255."""
+    pixels = torch.from_numpy(photograph.image()).permute(2, 0, 1)[None].float()
+    return F.interpolate(pixels, (288, 384), mode="bilinear", antialias=True)
 
 
 def _cut(image: Image, layer: Layer, fill: int) -> Image:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import configs
@@ -30,6 +29,7 @@ from deepmask.torch_runtime import TorchRuntime
 from deepmask.training.coco import Photograph, load_set
 from deepmask.training.config import TrainConfig
 from deepmask.training.plans import load_sets
+from deepmask.training.samples import shrunk
 from deepmask.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -92,9 +92,7 @@ def measure_norms(network: DeepMask, photographs: Sequence[Photograph]) -> None:
 
     hooks = [norm.register_forward_pre_hook(note) for norm in norms]
     for photograph in photographs:
-        pixels = torch.from_numpy(photograph.image()).permute(2, 0, 1)[None]
-        pixels = pixels.to(network.appearance_mean)  # its type and device
-        pixels = F.interpolate(pixels, (288, 384), mode="bilinear", antialias=True)
+        pixels = shrunk(photograph).to(network.appearance_mean.device)
         network.trunk(normalized(pixels))
     for hook in hooks:
         hook.remove()
