@@ -129,7 +129,7 @@ class SortConfig:
     """How much less alike it counts far from where it was seen last; half of this at a distance of
     its own size: of things that look the same, the one lost here came back."""
 
-    entry_s: float = 0.8
+    entry_s: float = 1.0
     """How long an object that comes in over the picture's edge may stay without identity while
     somebody is lost whom it may be: that can be told once all of it is in view."""
 
