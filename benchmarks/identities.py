@@ -1,0 +1,142 @@
+"""Do objects of real clips keep their identity? Counted at points that people set.
+
+    python -m benchmarks.identities --clips DIR [--points FILE] [--set tracker.KEY=VALUE]
+
+`points.csv` beside this file says where an object is in some frames of a clip of DIR, and between
+which areas its mask must lie (`clip,object,least_px,most_px,frame,x,y`). An object is found in such
+a frame where a track's mask lies within 3 px of the point. Its own identity is the one that it is
+found with most often. Both are shares of its points, averaged over the objects of a clip.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import configs
+from benchmarks import measuring
+from pipeline import track
+from pipeline.config import PipelineConfig
+from pipeline.errors import PipelineError
+from trackers.tracks import Tracks
+
+POINTS = Path(__file__).with_name("points.csv")
+NEAR_PX = 3
+
+
+class Point(NamedTuple):
+    """Where an object is in one frame."""
+
+    clip: str
+    object: str
+    least_px: int
+    """Pixels that its mask has at least."""
+    most_px: int
+    frame: int
+    """From 0."""
+    x: int
+    y: int
+
+
+class Row(NamedTuple):
+    """What became of the objects of one clip."""
+
+    clip: str
+    objects: int
+    found: float
+    own: float
+    """Share of the points at which an object has its own identity."""
+    identities: int
+    """How many were given in the whole clip, those of other things too."""
+
+
+def read_points(path: Path) -> dict[str, list[Point]]:
+    """Clip -> its points.
+
+    Raises:
+        ValueError: the file is no such table.
+    """
+    clips = defaultdict(list)
+    with path.open(newline="") as file:
+        for number, row in enumerate(csv.DictReader(file), 2):
+            try:
+                numbers = {name: int(row[name]) for name in Point._fields[2:]}
+                clips[row["clip"]].append(Point(row["clip"], row["object"], **numbers))
+            except (KeyError, TypeError, ValueError) as error:
+                wanted = ",".join(Point._fields)
+                raise ValueError(f"{path}, line {number}: expected {wanted}, got {row}") from error
+    return dict(clips)
+
+
+def identity_at(tracks: Tracks, point: Point) -> int | None:
+    """Of the tracks near the point with a mask of such a size, the smallest."""
+    assert tracks.masks is not None
+    found = []
+    for identity, (x, y), crop in zip(
+        tracks.ids.tolist(), tracks.masks.offsets.tolist(), tracks.masks.crops, strict=True
+    ):
+        top, left = point.y - y - NEAR_PX, point.x - x - NEAR_PX
+        side = 2 * NEAR_PX + 1
+        near = crop[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
+        area = int(crop.sum())
+        if near.any() and point.least_px <= area <= point.most_px:
+            found.append((area, identity))
+    return min(found)[1] if found else None
+
+
+def judge(clip: str, points: Sequence[Point], frames: Iterable[Tracks]) -> Row:
+    """Follow the objects of one clip; its tracks come frame by frame."""
+    wanted = defaultdict(list)
+    for point in points:
+        wanted[point.frame].append(point)
+    met: dict[str, list[int | None]] = defaultdict(list)
+    identities: set[int] = set()
+    for number, tracks in enumerate(frames):
+        identities.update(tracks.ids.tolist())
+        for point in wanted[number]:
+            met[point.object].append(identity_at(tracks, point))
+    shares = []
+    for each in met.values():
+        names = Counter(name for name in each if name is not None)
+        own = max(names.values(), default=0)
+        shares.append((names.total() / len(each), own / len(each)))
+    found, own = (sum(share) / len(shares) for share in zip(*shares, strict=True))
+    return Row(clip, len(met), found, own, len(identities))
+
+
+def follow(path: Path, settings: Mapping[str, Any]) -> Iterable[Tracks]:
+    """The tracks of a clip."""
+    for _, tracks in track(path, **settings):
+        yield tracks
+
+
+def main() -> None:
+    """The command line."""
+    parser = measuring.arguments("identities", __doc__)
+    parser.add_argument("--clips", type=Path, required=True, help="folder with CLIP.mp4")
+    parser.add_argument("--points", type=Path, default=POINTS)
+    options = parser.parse_args()
+    about = measuring.announce()
+    rows = []
+    print(f"{'clip':32} objects  found    own  identities")
+    try:
+        config = configs.load(PipelineConfig, None, options.set)
+        settings = {"detector": config.detector, "tracker": config.tracker}
+        for clip, points in read_points(options.points).items():
+            row = judge(clip, points, follow(options.clips / f"{clip}.mp4", settings))
+            print(f"{clip:32} {row.objects:7} {row.found:6.3f} {row.own:6.3f} {row.identities:11}")
+            rows.append(row)
+    except (PipelineError, ValueError, OSError) as error:
+        raise SystemExit(f"benchmarks.identities: {error}") from None
+    found, own = (
+        sum(share) / len(rows) for share in zip(*((r.found, r.own) for r in rows), strict=True)
+    )
+    print(f"{'mean':32} {'':7} {found:6.3f} {own:6.3f}")
+    measuring.save(options.json, {**about, "rows": [row._asdict() for row in rows]})
+
+
+if __name__ == "__main__":
+    main()
