@@ -404,11 +404,10 @@ class SortTracker:
             return
         alike = association.appearance_gain(table.features.take(lost, 0), seen.features.take(d, 0))
         away = self._sizes_away(lost, seen.centres.take(d, 0))
-        unseen_s = self._now_s - table.seen_s.take(lost)
-        possible = away <= 1.0 + config.reentry_speed * unseen_s[:, None]
+        gain = association.reentry_gain(alike, away, config.reentry_distance)
+        possible = (away <= self._reach(lost)) & (gain > 0.0)
         whole = ~self._cut_off(seen.boxes.take(d, 0))
         possible &= whole | (table.rows[lost, WHOLE] == 0.0)[:, None]
-        gain = association.reentry_gain(alike, away, config.reentry_distance)
         rival = association.best_rival(np.where(possible, gain, -np.inf))
         possible &= (alike >= config.reentry_similarity) & (gain - rival >= config.reentry_margin)
         i, j = possible.nonzero()
@@ -428,6 +427,11 @@ class SortTracker:
         away = there[:, None, :2] - centres[None, :, :2]
         size = np.sqrt(there[:, 2] * there[:, 3])
         return np.asarray(np.hypot(away[..., 0], away[..., 1]) / size[:, None])
+
+    def _reach(self, index: Indices) -> Floats:
+        """`(N, 1)` how many of its sizes each object can have gone since it was seen."""
+        unseen_s = self._now_s - self._table.seen_s.take(index)
+        return (1.0 + self.config.reentry_speed * unseen_s)[:, None]
 
     def _cut_off(self, boxes: Floats) -> NDArray[np.bool_]:
         """`(N,)` which boxes touch the picture's edge; masks tell where that is."""
@@ -568,15 +572,12 @@ class SortTracker:
 
     def _entering(self, rows: Floats) -> NDArray[np.bool_]:
         """`(N,)` which rows come in over the picture's edge and may be somebody lost."""
-        table, config = self._table, self.config
-        entering = self._cut_off(rows[:, BOX]) & (self._now_s - rows[:, BORN_S] < config.entry_s)
+        table = self._table
+        young = self._now_s - rows[:, BORN_S] < self.config.entry_s
         lost = ((table.ids > 0.0) & (table.seen_s < self._now_s)).nonzero()[0]
-        if len(lost) == 0 or not entering.any():
-            return np.zeros(len(rows), bool)
-        unseen_s = self._now_s - table.seen_s.take(lost)
         away = self._sizes_away(lost, boxlib.to_centres(rows[:, BOX]))
-        possible = away <= 1.0 + config.reentry_speed * unseen_s[:, None]
-        return np.asarray(entering & possible.any(0))
+        possible = (away <= self._reach(lost)).any(0)
+        return np.asarray(young & self._cut_off(rows[:, BOX]) & possible)
 
     def _report(self) -> Tracks:
         """Confirmed objects seen now or a moment ago, ordered by identity."""

@@ -121,8 +121,9 @@ class Planner:
             huddle = rng.random() < HUDDLED
             for _ in range(rng.integers(1, 4)):
                 side = _uniform_log(rng, 20, 0.8 * self.stage.size_px)
-                cutout, looks, pasted = self._any_cutout(rng), colours(rng), layers[1:]
-                layers.append(self._cutout(cutout, (side, side), looks, rng, pasted * huddle))
+                cutout, looks = self._any_cutout(rng), colours(rng)
+                others = layers[1:] if huddle else []
+                layers.append(self._cutout(cutout, (side, side), looks, rng, others))
         return layers, self.photographs[background.photograph].exhaustive
 
     def _scattered(self, rng: np.random.Generator) -> list[Layer]:
@@ -146,7 +147,8 @@ class Planner:
         for i in range(count):
             which, typical, looks = kinds[i % len(kinds)]
             sides = _squeezed(typical * np.exp(rng.uniform(-0.2, 0.2)), rng)
-            layers.append(self._cutout(which, sides, looks, rng, layers[1:] * huddle))
+            others = layers[1:] if huddle else []
+            layers.append(self._cutout(which, sides, looks, rng, others))
         return layers
 
     def _crop(self, index: int, rng: np.random.Generator) -> Layer:
