@@ -1,20 +1,23 @@
-"""Do objects of real clips keep their identity? Counted at points that people set.
+"""Do objects of real clips keep their identity? Counted at points set beforehand.
 
     python -m benchmarks.identities --clips DIR [--points FILE] [--set tracker.KEY=VALUE]
 
 `points.csv` beside this file says where an object is in some frames of a clip of DIR, and between
-which areas its mask must lie (`clip,object,least_px,most_px,frame,x,y`). An object is found in such
-a frame where a track's mask lies within 3 px of the point. Its own identity is the one that it is
-found with most often. Both are shares of its points, averaged over the objects of a clip.
+which areas its mask must lie (`clip,object,least_px,most_px,frame,x,y`). They were set by hand;
+those of the fish are the dark spots on the still ground of the tank, followed while apart.
+An object is found in such a frame where a track's mask lies within 3 px of the point. Its own
+identity is the one that it is found with most often. Both are shares of its points, averaged over
+the objects of a clip.
 """
 
 from __future__ import annotations
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import fmean
+from typing import NamedTuple
 
 import configs
 from benchmarks import measuring
@@ -92,25 +95,18 @@ def judge(clip: str, points: Sequence[Point], frames: Iterable[Tracks]) -> Row:
     wanted = defaultdict(list)
     for point in points:
         wanted[point.frame].append(point)
-    met: dict[str, list[int | None]] = defaultdict(list)
+    met: dict[str, Counter[int]] = defaultdict(Counter)
     identities: set[int] = set()
     for number, tracks in enumerate(frames):
         identities.update(tracks.ids.tolist())
         for point in wanted[number]:
-            met[point.object].append(identity_at(tracks, point))
-    shares = []
-    for each in met.values():
-        names = Counter(name for name in each if name is not None)
-        own = max(names.values(), default=0)
-        shares.append((names.total() / len(each), own / len(each)))
-    found, own = (sum(share) / len(shares) for share in zip(*shares, strict=True))
-    return Row(clip, len(met), found, own, len(identities))
-
-
-def follow(path: Path, settings: Mapping[str, Any]) -> Iterable[Tracks]:
-    """The tracks of a clip."""
-    for _, tracks in track(path, **settings):
-        yield tracks
+            identity = identity_at(tracks, point)
+            if identity is not None:
+                met[point.object][identity] += 1
+    counts = Counter(point.object for point in points)
+    found = [met[name].total() / count for name, count in counts.items()]
+    own = [max(met[name].values(), default=0) / count for name, count in counts.items()]
+    return Row(clip, len(counts), fmean(found), fmean(own), len(identities))
 
 
 def main() -> None:
@@ -124,16 +120,15 @@ def main() -> None:
     print(f"{'clip':32} objects  found    own  identities")
     try:
         config = configs.load(PipelineConfig, None, options.set)
-        settings = {"detector": config.detector, "tracker": config.tracker}
         for clip, points in read_points(options.points).items():
-            row = judge(clip, points, follow(options.clips / f"{clip}.mp4", settings))
+            path = options.clips / f"{clip}.mp4"
+            frames = track(path, detector=config.detector, tracker=config.tracker)
+            row = judge(clip, points, (tracks for _, tracks in frames))
             print(f"{clip:32} {row.objects:7} {row.found:6.3f} {row.own:6.3f} {row.identities:11}")
             rows.append(row)
     except (PipelineError, ValueError, OSError) as error:
         raise SystemExit(f"benchmarks.identities: {error}") from None
-    found, own = (
-        sum(share) / len(rows) for share in zip(*((r.found, r.own) for r in rows), strict=True)
-    )
+    found, own = fmean(row.found for row in rows), fmean(row.own for row in rows)
     print(f"{'mean':32} {'':7} {found:6.3f} {own:6.3f}")
     measuring.save(options.json, {**about, "rows": [row._asdict() for row in rows]})
 

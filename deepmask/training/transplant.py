@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", required=True, type=Path, help="a .safetensors file")
     options = parser.parse_args(argv)
     try:
-        donor = checkpoint.load(checkpoint.find_weights(options.initial)).eval()
+        donor = checkpoint.load(checkpoint.find_weights(options.initial))
         network = DeepMask(dataclasses.replace(donor.config, trunk=options.trunk)).eval()
         load_imagenet(network.trunk, options.trunk)
         sets = load_sets(options.data, DataConfig())

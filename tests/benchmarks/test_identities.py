@@ -48,6 +48,12 @@ def test_objects_weigh_the_same_however_many_points_they_have():
     assert judge("clip", points, frames).own == pytest.approx(1 / 2)
 
 
+def test_points_of_frames_that_never_come_are_not_found():
+    row = judge("clip", [point(0, 25, 25), point(9, 25, 25)], [tracks((1, 20, 20))])
+    assert (row.found, row.own) == (0.5, 0.5)
+    assert judge("clip", [point(9, 25, 25)], [tracks()]).found == 0
+
+
 def test_masks_of_another_size_or_place_are_others():
     frames = [tracks((1, 20, 20))]
     near, far = point(0, 32, 25), point(0, 34, 25)
