@@ -137,6 +137,7 @@ def variants(weights: str, folder: Path) -> list[Variant]:
         Variant("score: objectness alone", score=by_objectness),
         Variant("score: predicted IoU alone", score=by_quality),
         *(Variant(name, (f"detector.weights={path}",)) for name, path in silenced.items()),
+        *changed("follow_edges", "false"),
         *changed("mask_threshold", "0.4", "0.5", "0.55"),
         *changed("vote_iou", "0.5", "0.7", "1"),
         *changed("max_iou", "0.6", "0.8", "1"),
@@ -226,8 +227,7 @@ def collect(
                 if (network, one) not in seen:
                     seen[network, one] = look(runtimes[network], image, one, config)
             windows = variant.score(merge([seen[key] for key in looks]))
-            size = (photograph.height, photograph.width)
-            results[variant] += results_of(photograph, propose(windows, size, config.proposals))
+            results[variant] += results_of(photograph, propose(windows, image, config.proposals))
     return results
 
 

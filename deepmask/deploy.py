@@ -129,7 +129,7 @@ def find_proposals(runtime: Runtime, image: NDArray[np.uint8], config: DeployCon
         config: sizes and thresholds; its device and weights are those of `runtime`.
     """
     windows = find_windows(runtime, image, config)
-    return propose(windows, (image.shape[0], image.shape[1]), config.proposals)
+    return propose(windows, image, config.proposals)
 
 
 def find_windows(runtime: Runtime, image: NDArray[np.uint8], config: DeployConfig) -> Windows:

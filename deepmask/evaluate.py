@@ -181,7 +181,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _find_ranked(runtime: Runtime, image: NDArray[np.uint8], config: DeployConfig) -> Proposals:
     windows = find_windows(runtime, image, config)
-    return rank(windows, (image.shape[0], image.shape[1]), config.proposals, DISTINCT)
+    return rank(windows, image, config.proposals, DISTINCT)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deepmask import outlines
+
 GRID_CELLS = 120 * 160
 """Cells of the coarse grid on which masks are compared: 4 px each in a 640x480 picture."""
 SCENE = 0.8
@@ -49,6 +51,9 @@ class ProposalConfig:
 
     mask_threshold: float = 0.45
     """Probability from which a pixel belongs to the mask."""
+
+    follow_edges: bool = True
+    """Whether masks follow the colours and edges of the picture; see `deepmask.outlines`."""
 
     def __post_init__(self) -> None:
         if self.max_count < 1:
@@ -137,17 +142,21 @@ def merge(parts: Sequence[Windows]) -> Windows:
     return Windows(*(np.concatenate([getattr(p, name) for p in parts]) for name in fields))
 
 
-def propose(windows: Windows, size: tuple[int, int], config: ProposalConfig) -> Proposals:
+def propose(windows: Windows, image: NDArray[np.uint8], config: ProposalConfig) -> Proposals:
     """Suppress duplicates and parts, then draw the survivors' masks.
 
     Args:
         windows: of one picture, in its pixels.
-        size: (H, W) of the picture.
+        image: the picture, `(H, W, 3)` uint8 RGB.
         config: thresholds.
     """
+    size = (image.shape[0], image.shape[1])
     _, chosen = elect(windows, size, config, config.max_count)
+    masks = chosen.masks
+    if config.follow_edges:
+        masks = outlines.follow(masks, chosen.windows, image)
     boxes, offsets, crops, drawn = [], [], [], []
-    for i, mask in enumerate(chosen.masks):
+    for i, mask in enumerate(masks):
         found = paste(mask, chosen.windows[i], size, config.mask_threshold)
         if found is None:
             continue
@@ -185,24 +194,24 @@ def elect(
 
 
 def rank(
-    windows: Windows, size: tuple[int, int], config: ProposalConfig, distinct: int
+    windows: Windows, image: NDArray[np.uint8], config: ProposalConfig, distinct: int
 ) -> Proposals:
     """The best proposals, then all other windows by score, below them: for average recall.
 
     Args:
         windows: of one picture, in its pixels.
-        size: (H, W) of the picture.
+        image: the picture, `(H, W, 3)` uint8 RGB.
         config: thresholds of `propose`, and how many there are at most.
         distinct: how many come first, without copies among them.
     """
     best = windows.chosen(np.argsort(-windows.scores, kind="stable")[: config.max_count])
-    first, voted = elect(best, size, config, distinct)
+    first, voted = elect(best, (image.shape[0], image.shape[1]), config, distinct)
     masks = best.masks.copy()
     masks[first] = voted.masks
     factor = np.full(len(best.scores), best.scores[first].min(initial=1.0) ** 2, np.float32)
     factor[first] = 1.0
     best = dataclasses.replace(best, objectness=best.objectness * factor, masks=masks)
-    return propose(best, size, dataclasses.replace(config, min_score=0.0, max_iou=1.0))
+    return propose(best, image, dataclasses.replace(config, min_score=0.0, max_iou=1.0))
 
 
 def suppress(
@@ -304,10 +313,10 @@ def _sampling(
 def paste(
     mask: NDArray[np.float32], window: NDArray[np.float32], size: tuple[int, int], threshold: float
 ) -> tuple[tuple[int, int], NDArray[np.bool_]] | None:
-    """Draw a window's mask in a picture.
+    """Draw a window's mask in a picture, without specks.
 
     Args:
-        mask: `(56, 56)` probabilities.
+        mask: `(s, s)` probabilities.
         window: x1, y1, x2, y2 in the picture's pixels.
         size: (H, W) of the picture.
         threshold: probability from which a pixel belongs to the mask.
@@ -315,6 +324,7 @@ def paste(
     Returns:
         x, y of the crop and the crop `(h, w)`, tight; None where nothing is drawn.
     """
+    mask = outlines.without_specks(mask, threshold)
     above = mask > threshold
     rows, cols = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
     if rows.size == 0:

@@ -17,6 +17,8 @@ from deepmask.proposals import (
 )
 
 SIZE = (96, 128)
+BLANK = np.zeros((*SIZE, 3), np.uint8)
+AS_DRAWN = ProposalConfig(follow_edges=False)
 SIDE = 56
 
 
@@ -115,9 +117,9 @@ def test_near_copies_vote_on_the_mask():
         masks.append(square.copy())
         masks[-1][corner] = 0
     given = windows([(0.8, mask, 0, 0, 56, 56) for mask in masks])
-    alone = propose(given, SIZE, ProposalConfig(vote_iou=1.0))
+    alone = propose(given, BLANK, dataclasses.replace(AS_DRAWN, vote_iou=1.0))
     assert alone.crops[0].sum() == 28 * 28 - 100
-    voted = propose(given, SIZE, ProposalConfig())
+    voted = propose(given, BLANK, AS_DRAWN)
     assert [crop.sum() for crop in voted.crops] == [28 * 28]
 
 
@@ -135,7 +137,7 @@ def test_votes_come_from_windows_of_any_place_and_size():
 
 def test_results_are_in_the_picture_s_own_pixels():
     given = windows([(0.9, disc(14), 10, 20, 66, 76)])
-    found = propose(given.scaled(2, 2), (192, 256), ProposalConfig())
+    found = propose(given.scaled(2, 2), np.zeros((192, 256, 3), np.uint8), ProposalConfig())
     np.testing.assert_allclose(found.boxes, [[48, 68, 104, 124]], atol=1)
     assert found.crops[0].sum() == pytest.approx(4 * np.pi * 14**2, rel=0.03)
     assert found.appearance.shape == (1, 4)
@@ -149,7 +151,7 @@ def test_nothing_found_is_normal():
         np.zeros((0, 4), np.float32),
         np.zeros((0, 4), np.float32),
     )
-    found = propose(empty, SIZE, ProposalConfig())
+    found = propose(empty, BLANK, ProposalConfig())
     assert found.boxes.shape == (0, 4)
     assert found.appearance.shape == (0, 4)
 
@@ -157,7 +159,7 @@ def test_nothing_found_is_normal():
 def test_the_score_is_the_geometric_mean_of_objectness_and_quality():
     given = windows([(0.9, disc(14), 10, 20, 66, 76)])
     given = dataclasses.replace(given, quality=np.array([0.4], np.float32))
-    found = propose(given, SIZE, ProposalConfig())
+    found = propose(given, BLANK, ProposalConfig())
     assert found.scores == pytest.approx([0.6])
     assert found.quality == pytest.approx([0.4])
 
@@ -179,14 +181,14 @@ def test_copies_come_after_all_that_is_distinct():
             (0.1, disc(6), 0, 40, 56, 96),
         ]
     )
-    config = ProposalConfig(min_score=0.0, max_inside=1.0, vote_iou=1.0)
-    shown = propose(given, SIZE, config)
-    all_of_them = rank(given, SIZE, config, distinct=100)
+    config = dataclasses.replace(AS_DRAWN, min_score=0.0, max_inside=1.0, vote_iou=1.0)
+    shown = propose(given, BLANK, config)
+    all_of_them = rank(given, BLANK, config, distinct=100)
     assert len(shown.scores) == 3
     np.testing.assert_array_equal(all_of_them.boxes[:, 0], [14, 74, 22, 15, 74])
     np.testing.assert_array_equal(all_of_them.scores[:3], shown.scores)
     assert (np.diff(all_of_them.scores) <= 0).all()
-    one = rank(given, SIZE, config, distinct=1)
+    one = rank(given, BLANK, config, distinct=1)
     np.testing.assert_array_equal(one.boxes[:, 0], [14, 15, 74, 74, 22])
     few = dataclasses.replace(config, max_count=2)
-    assert len(rank(given, SIZE, few, distinct=100).scores) == 2
+    assert len(rank(given, BLANK, few, distinct=100).scores) == 2

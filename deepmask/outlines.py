@@ -1,0 +1,155 @@
+"""Masks that follow the picture: the network draws 56 x 56 pixels a window, the picture shows more.
+
+Two steps, both within the window. What colours the object has, and its surroundings, is known
+roughly from the mask itself; a pixel whose colour says otherwise changes sides where the network
+was unsure (the colour model of GrabCut, Rother et al., SIGGRAPH 2004). Then the mask becomes,
+around each pixel, the linear function of the colours that fits it best, which is applied to the
+picture in more detail: the mask's edges move onto the picture's (the fast guided filter, He and
+Sun, arXiv:1505.00996).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+FINER = 3
+"""So many times as many pixels a side has a mask afterwards."""
+
+TRUST = 0.3
+"""How much the colours count beside the network's answer: a factor of the log-odds."""
+
+LEVELS = 8
+"""Colours are counted in so many steps of red, green and blue."""
+
+RARE = 1e-4
+"""Added to the share of each colour: one that was hardly seen says nothing."""
+
+FLATNESS = 6.5
+"""Variance of a colour, of 255 steps, below which there is no edge to follow."""
+
+NEIGHBOURS = (3, 3)
+"""Pixels of the network's mask to which a linear function is fitted."""
+
+SPECK = 0.03
+"""What is less of a mask than this share and lies apart from the rest is none of it."""
+
+_SMOOTH = (0.5 * np.eye(LEVELS) + 0.25 * np.eye(LEVELS, k=1) + 0.25 * np.eye(LEVELS, k=-1)).astype(
+    np.float32
+)
+
+
+def follow(masks: Floats, windows: Floats, image: NDArray[np.uint8]) -> Floats:
+    """Masks `(K, 3 s, 3 s)` that follow the picture's colours and edges.
+
+    Args:
+        masks: `(K, s, s)` probabilities over the windows.
+        windows: `(K, 4)` x1, y1, x2, y2 in the picture's pixels.
+        image: `(H, W, 3)` uint8 RGB.
+    """
+    count, side = masks.shape[:2]
+    finer = np.empty((count, FINER * side, FINER * side), np.float32)
+    for i in range(count):
+        detail = _cut(image, windows[i], FINER * side)
+        shrunk = cv2.resize(detail, (side, side), interpolation=cv2.INTER_AREA)
+        colours = np.asarray(shrunk, np.uint8)
+        finer[i] = guided(recoloured(masks[i], colours), colours, detail)
+    return finer
+
+
+def recoloured(mask: Floats, colours: NDArray[np.uint8]) -> Floats:
+    """The probabilities given the colours as well.
+
+    A pixel's odds are multiplied by (share of its colour in the object / share around it) to the
+    power `TRUST`.
+
+    Args:
+        mask: `(s, s)` probabilities.
+        colours: `(s, s, 3)` RGB.
+
+    Returns:
+        `(s, s)` probabilities.
+    """
+    steps = (colours // (256 // LEVELS)).astype(np.intp)
+    kind = (steps[..., 0] * LEVELS + steps[..., 1]) * LEVELS + steps[..., 2]
+    inside = np.bincount(kind.ravel(), mask.ravel(), LEVELS**3)
+    around = np.bincount(kind.ravel(), minlength=LEVELS**3) - inside
+    counts = np.stack([inside, around]).astype(np.float32)
+    counts = _SMOOTH @ (counts.reshape(2, LEVELS, LEVELS, LEVELS) @ _SMOOTH)
+    counts = (_SMOOTH @ counts.reshape(2, LEVELS, -1)).reshape(2, -1)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1e-6) + RARE
+    odds = mask * ((shares[0] / shares[1]) ** TRUST).take(kind)
+    return np.asarray(odds / (odds + (1 - mask)), np.float32)
+
+
+def guided(mask: Floats, colours: NDArray[np.uint8], detail: NDArray[np.uint8]) -> Floats:
+    """The mask in more detail: the linear function of the colours that fits it around each pixel.
+
+    Least squares over `NEIGHBOURS`, averaged over all fits that a pixel takes part in: equations 4
+    to 6 of He and Sun, for colours.
+
+    Args:
+        mask: `(s, s)` probabilities.
+        colours: `(s, s, 3)` RGB.
+        detail: `(n, n, 3)` RGB of the same window, finer.
+
+    Returns:
+        `(n, n)`; near an edge a little below 0 or above 1.
+    """
+    r, g, b = (np.asarray(plane, np.float32) for plane in cv2.split(colours))
+    mr, mg, mb, m = _mean(r), _mean(g), _mean(b), _mean(mask)
+    # The covariance of the colours, and theirs with the mask ...
+    rr, gg, bb = (_mean(c * c) - mc * mc + FLATNESS for c, mc in ((r, mr), (g, mg), (b, mb)))
+    rg, rb, gb = _mean(r * g) - mr * mg, _mean(r * b) - mr * mb, _mean(g * b) - mg * mb
+    rm, gm, bm = (_mean(c * mask) - mc * m for c, mc in ((r, mr), (g, mg), (b, mb)))
+    # ... and the equations solved with the adjugate of that symmetric matrix.
+    rr_, gg_, bb_ = gg * bb - gb * gb, rr * bb - rb * rb, rr * gg - rg * rg
+    rg_, rb_, gb_ = gb * rb - rg * bb, rg * gb - gg * rb, rb * rg - rr * gb
+    determinant = rr * rr_ + rg * rg_ + rb * rb_
+    red = (rr_ * rm + rg_ * gm + rb_ * bm) / determinant
+    green = (rg_ * rm + gg_ * gm + gb_ * bm) / determinant
+    blue = (rb_ * rm + gb_ * gm + bb_ * bm) / determinant
+    finer = _enlarged(m - red * mr - green * mg - blue * mb, detail)
+    for factor, plane in zip((red, green, blue), cv2.split(detail), strict=True):
+        finer += _enlarged(factor, detail) * plane
+    return finer
+
+
+def without_specks(mask: Floats, threshold: float) -> Floats:
+    """The mask, 0 where pieces above the threshold lie apart that are too small to be its object's.
+
+    Args:
+        mask: `(h, w)` probabilities.
+        threshold: in [0, 1].
+    """
+    above = (mask > threshold).view(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=4)
+    if count <= 2:  # what is not above, and one piece
+        return mask
+    areas = stats[:, cv2.CC_STAT_AREA]
+    speck = areas < SPECK * areas[1:].sum()
+    speck[0] = False
+    return np.asarray(np.where(speck[labels], 0, mask), np.float32) if speck.any() else mask
+
+
+def _mean(plane: Floats) -> Floats:
+    """Over the neighbours of each pixel."""
+    return np.asarray(cv2.blur(plane, NEIGHBOURS), np.float32)
+
+
+def _enlarged(plane: Floats, detail: NDArray[np.uint8]) -> Floats:
+    """Averaged over the neighbours, at the size of `detail`."""
+    return np.asarray(cv2.resize(_mean(plane), detail.shape[1::-1]), np.float32)
+
+
+def _cut(image: NDArray[np.uint8], window: Floats, side: int) -> NDArray[np.uint8]:
+    """The picture in a window, `(side, side, 3)`; its border goes on outside of it."""
+    pitch = (window[2:] - window[:2]) / side
+    x, y = window[:2] + pitch / 2 - 0.5
+    matrix = np.array([[pitch[0], 0, x], [0, pitch[1], y]])
+    flags, border = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
+    cut = cv2.warpAffine(image, matrix, (side, side), flags=flags, borderMode=border)
+    return np.asarray(cut, np.uint8)
