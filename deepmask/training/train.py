@@ -13,7 +13,7 @@ import dataclasses
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,9 @@ from deepmask.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
+MEASURED = 60
+"""So many photographs of each set."""
+
 
 def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
     """Run or go on with one training.
@@ -49,11 +52,7 @@ def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
     (output / "config.yaml").write_text(configs.dump(config))
     sets = load_sets(data, config.data)
     trainer.fit(sets)
-    some = [
-        photographs[i] for photographs in sets.values() for i in range(min(60, len(photographs)))
-    ]
-    measure_norms(trainer.average, some)
-    measure_appearance(trainer.average, some)
+    measure(trainer.average, sets)
     trainer.save_weights()
     plot(output / "log.jsonl", output / "log.png")
 
@@ -76,6 +75,13 @@ def validate(network: DeepMask, photographs: Sequence[Photograph]) -> dict[str, 
     }
 
 
+def measure(network: DeepMask, sets: Mapping[str, Sequence[Photograph]]) -> None:
+    """What a network knows of photographs besides its weights, from some of each set."""
+    some = [photograph for photographs in sets.values() for photograph in photographs[:MEASURED]]
+    measure_norms(network, some)
+    measure_appearance(network, some)
+
+
 @torch.no_grad()
 def measure_norms(network: DeepMask, photographs: Sequence[Photograph]) -> None:
     """Give the trunk's norms the statistics of some photographs; what it computes stays the same.
@@ -83,7 +89,7 @@ def measure_norms(network: DeepMask, photographs: Sequence[Photograph]) -> None:
     Training leaves those of ImageNet where they are while the trunk moves away from them, and
     `deepmask.quantize` takes the ranges of 8-bit values from them.
     """
-    norms = [m for m in network.trunk.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = norms_of(network)
     moments: dict[nn.Module, list[Tensor]] = {norm: [] for norm in norms}
 
     def note(norm: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -98,14 +104,24 @@ def measure_norms(network: DeepMask, photographs: Sequence[Photograph]) -> None:
         hook.remove()
     for norm in norms:
         mean, square = torch.stack(moments[norm]).mean(0)
-        variance = (square - mean**2).clamp(min=0)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        norm.bias.copy_(norm.bias + (mean - norm.running_mean) * scale)
-        norm.weight.copy_(scale * (variance + norm.eps).sqrt())
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
+        restate(norm, mean, (square - mean**2).clamp(min=0))
+
+
+def norms_of(network: DeepMask) -> list[nn.BatchNorm2d]:
+    """Those of the trunk; there are no others."""
+    return [m for m in network.trunk.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+@torch.no_grad()
+def restate(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    """Give a norm other statistics, and factors with which it computes what it did before."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    norm.bias.copy_(norm.bias + (mean - norm.running_mean) * scale)
+    norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
 
 
 def measure_appearance(network: DeepMask, photographs: Sequence[Photograph]) -> None:
