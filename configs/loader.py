@@ -243,6 +243,10 @@ def _convert(hint: Any, value: Any, path: str, root: type[Any]) -> Any:
         if isinstance(value, typing.cast(type[Any], hint)):
             return value
         tree = {} if value is None else value
+        if dataclasses.is_dataclass(value) and issubclass(
+            typing.cast(type[Any], hint), type(value)
+        ):
+            tree = _group(value)  # of the type that this one extends
         if not isinstance(tree, dict):
             raise _wrong(path, f"a group of settings ({', '.join(_names(hint))})", value)
         return _build(typing.cast(type[Any], hint), tree, path, root)

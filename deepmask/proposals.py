@@ -20,6 +20,10 @@ GRID_CELLS = 120 * 160
 """Cells of the coarse grid on which masks are compared: 4 px each in a 640x480 picture."""
 SCENE = 0.8
 """A mask that covers more of the picture than this is where things are: they are no parts of it."""
+COVERED = 0.7
+"""A mask of which others, that lie in it beside each other, cover this share is a heap of them."""
+APART = 0.2
+"""Masks of which neither has more than this share in the other are beside each other."""
 TINY = np.float32(1e-6)
 
 LEAST = 1e-4
@@ -231,6 +235,7 @@ def suppress(
     iou, inside, areas = _overlaps(windows.masks[order], windows.windows[order], size)
     scores = scores[order]
     holds = (inside > config.max_inside) & (areas < SCENE)
+    holds &= ~heaps(inside, areas, config.max_inside)
     part = holds & (areas[None, :] > areas[:, None])
     wholes = (holds & ~holds.T).any(0)
     kept: list[int] = []
@@ -245,6 +250,27 @@ def suppress(
     votes[:, order] = np.where(iou[kept] > config.vote_iou, iou[kept] * scores, 0)
     votes[np.arange(len(kept)), order[kept]] = scores[kept]
     return order[kept], votes
+
+
+def heaps(
+    inside: NDArray[np.float32], areas: NDArray[np.float32], least: float
+) -> NDArray[np.bool_]:
+    """`(n,)` which masks are several others in one: blocks in a row, no whole of its parts.
+
+    Args:
+        inside: `(n, n)` share of mask i that lies in mask j, best masks first.
+        areas: `(n,)`.
+        least: share from which one lies in another.
+    """
+    found = np.zeros(len(areas), bool)
+    within = (inside > least) & (areas[:, None] < COVERED * areas)
+    for j in np.flatnonzero(within.sum(0) >= 2):
+        beside: list[int] = []
+        for i in np.flatnonzero(within[:, j]):
+            if max([0, *inside[i, beside], *inside[beside, i]]) < APART:
+                beside.append(int(i))
+        found[j] = areas[beside].sum() > COVERED * areas[j]
+    return found
 
 
 def vote(windows: Windows, i: int, weights: NDArray[np.float32]) -> NDArray[np.float32]:

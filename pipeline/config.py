@@ -11,12 +11,20 @@ from pipeline.sources.config import SourceConfig
 from trackers.sort import SortConfig
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrackerConfig(SortConfig):
+    """The tracker's settings. Its own defaults are for any detector; what differs fits DeepMask."""
+
+    birth_score: float = 0.47
+    """Objectness from which a detection that is nobody's starts a tracklet."""
+
+
 @dataclasses.dataclass(frozen=True)
 class PipelineConfig:
     """Settings of `python -m pipeline.run`. The defaults are complete."""
 
     source: SourceConfig = dataclasses.field(default_factory=SourceConfig)
     detector: DetectorConfig = dataclasses.field(default_factory=DetectorConfig)
-    tracker: SortConfig = dataclasses.field(default_factory=SortConfig)
+    tracker: TrackerConfig = dataclasses.field(default_factory=TrackerConfig)
     render: RenderConfig = dataclasses.field(default_factory=RenderConfig)
     output: OutputConfig = dataclasses.field(default_factory=OutputConfig)

@@ -5,6 +5,8 @@ thing. The policy is to prefer the whole that persists:
 
 *   A track is a *part* in a frame if almost all of its mask lies inside the mask of a clearly
     larger one, which has been followed for a while and moves along with it.
+*   But not where parts beside each other cover most of the larger one: that is a *heap* of several
+    objects, as blocks in a row.
 *   It is a *copy* if its mask and that of an older object are nearly the same.
 *   Who was part or copy most of the time is not confirmed, and not reported while that lasts.
     It is followed all the same, so that it cannot be born anew in every frame, and appears under
@@ -28,6 +30,11 @@ from trackers.masks import Masks
 from trackers.tracklets import AREA, BORN_S, BOX, HITS, REDUNDANT, SCORE, SETTLED_HITS, VELOCITY
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+APART = 0.2
+"""Masks are beside each other where less than this share of the smaller lies in the other."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,7 +45,8 @@ class PartsConfig:
     """Share of a mask that lies inside the larger one, from which it is a part; above 1 never."""
 
     part_area: float = 0.7
-    """A part has at most this share of the whole's pixels."""
+    """A part has at most this share of the whole's pixels. Of what several parts beside each other
+    cover more, they are none: it is a heap of them."""
 
     part_speed: float = 1.0
     """A part moves along: speed relative to the whole at most this many sizes of the part, per
@@ -91,6 +99,7 @@ def redundancy(
     fits = (shared >= part) & (mine <= config.part_area * area[j]) & followed
     k = fits.nonzero()[0]
     k = k[_move_together(rows[i[k]], rows[j[k]], config)]
+    k = k[~_heaped(i[k], j[k], masks, area, config)]
     out[i[k]] = True
 
     alike = association.overlap_gain(shared, mine, whole) >= copy
@@ -99,6 +108,22 @@ def redundancy(
     i_is_copy = (born[i] > born[j]) | ((born[i] == born[j]) & (score[i] < score[j]))
     out[np.where(i_is_copy, i, j)] = True
     return out
+
+
+def _heaped(
+    i: Indices, j: Indices, masks: Masks, area: Floats, config: PartsConfig
+) -> NDArray[np.bool_]:
+    """`(K,)` whether mask j[k] is several masks in one, of which i[k] may be one."""
+    found = np.zeros(len(i), bool)
+    for whole in np.unique(j):
+        mine = j == whole
+        beside = np.empty(0, np.intp)
+        for part in i[mine][np.argsort(-area[i[mine]], kind="stable")]:
+            shared = masks.intersections(np.full(len(beside), part), masks, beside)
+            if (shared < APART * area[part]).all():
+                beside = np.append(beside, part)
+        found[mine] = len(beside) > 1 and area[beside].sum() > config.part_area * area[whole]
+    return found
 
 
 def remember(rows: Floats, now: NDArray[np.bool_], dt_s: float, config: PartsConfig) -> None:

@@ -155,6 +155,25 @@ def test_mapping_of_overrides_holds_python_values(tmp_path: Path) -> None:
         load(Root, None, {"tracker": {"max_agee": 2}})
 
 
+def test_an_instance_of_the_type_that_a_group_extends_is_taken_as_it_is() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Base:
+        speed: int = 1
+        size: int = 2
+
+    @dataclasses.dataclass(frozen=True)
+    class Extended(Base):
+        speed: int = 3
+
+    Whole = dataclasses.make_dataclass(
+        "Whole", [("part", Extended, dataclasses.field(default_factory=Extended))], frozen=True
+    )
+    assert load(Whole, None, {"part": Base(size=5)}).part == Extended(speed=1, size=5)
+    assert load(Whole, None, {"part.size": 5}).part == Extended(speed=3, size=5)
+    with pytest.raises(ConfigError, match="group of settings"):
+        load(Whole, None, {"part": object()})
+
+
 def test_what_comes_after_a_dataclass_leaves_the_rest_of_it() -> None:
     mine = Tracker(2.0, 5, Motion(gate_px=9))
     config = load(Root, None, {"tracker": mine, "tracker.min_hits": 6, "tracker.motion.noise": 1.0})

@@ -107,6 +107,18 @@ def test_what_covers_nearly_all_of_the_picture_is_where_things_are_not_their_who
     assert suppress(smaller, SIZE, ProposalConfig())[0].tolist() == [0]
 
 
+def test_blocks_in_a_row_are_seen_beside_the_row():
+    """Each covers less than half of it; together they are all of it."""
+    square, row = np.zeros((2, SIDE, SIDE), np.float32)
+    square[14:42, 14:42] = 1  # 20 px
+    row[20:36, 6:50] = 1  # 63 x 23 px
+    blocks = [(0.6, square, x, 20, x + 40, 60) for x in (10, 30, 50)]
+    given = windows([(0.9, row, 10, 0, 90, 80), *blocks])
+    assert suppress(given, SIZE, ProposalConfig())[0].tolist() == [0, 1, 2, 3]
+    one = windows([(0.9, row, 10, 0, 90, 80), blocks[0]])
+    assert suppress(one, SIZE, ProposalConfig())[0].tolist() == [0]
+
+
 def test_near_copies_vote_on_the_mask():
     """Each copy misses another corner: two of three have every pixel."""
     corners = [np.s_[14:24, 14:24], np.s_[14:24, 32:42], np.s_[32:42, 14:24]]

@@ -9,6 +9,7 @@ from deepmask.training.config import TrainConfig
 from pipeline.config import PipelineConfig
 from pipeline.detector import DetectorConfig
 from pipeline.frames import VideoInfo
+from trackers import SortConfig
 
 
 def test_defaults_are_complete():
@@ -26,6 +27,14 @@ def test_recipes_of_trainings_are_no_presets_of_a_run():
     recipes = configs.presets(TrainConfig)
     assert "train_lite0" in recipes
     assert not set(recipes) & set(configs.presets(PipelineConfig))
+
+
+def test_other_settings_of_the_tracker_leave_those_for_deepmask_as_they_are():
+    assert PipelineConfig().tracker.birth_score < SortConfig().birth_score
+    config = configs.load(PipelineConfig, None, ["tracker.lost_s=3", "tracker.parts.memory_s=2"])
+    assert config.tracker.birth_score == PipelineConfig().tracker.birth_score
+    mine = configs.load(PipelineConfig, None, {"tracker": SortConfig(lost_s=3)})
+    assert mine.tracker.birth_score == SortConfig().birth_score
 
 
 def test_settings_survive_being_written_and_read(tmp_path):

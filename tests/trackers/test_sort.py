@@ -35,6 +35,14 @@ def ellipses(boxes, size=SIZE):
     return Masks.from_dense(np.array(dense, bool).reshape(-1, *size))
 
 
+def rectangle(box, size=SIZE):
+    """All pixels in the box."""
+    out = np.zeros(size, bool)
+    x1, y1, x2, y2 = (int(v) for v in box)
+    out[y1:y2, x1:x2] = True
+    return out
+
+
 def run(frames, rate=25.0, config=None):
     """Tracks of each frame; a frame is Detections, or (Detections, time)."""
     tracker = SortTracker(config or AS_MEASURED)
@@ -278,6 +286,26 @@ def test_a_part_found_before_its_whole_gives_way_to_it():
     out = run(frames)
     assert out[10].ids.tolist() == [1]
     assert out[-1].ids.tolist() == [2]
+
+
+def test_blocks_in_a_row_are_no_parts_of_it():
+    """The row is seen all the time, each of the three blocks too. Eyes cover little of a face."""
+    row, blocks = box_at(160, 120, 186, 62), [box_at(160 + 62 * k, 120, 60, 60) for k in (-1, 0, 1)]
+    masks = Masks.from_dense(np.stack([rectangle(box) for box in [row, *blocks]]))
+    out = run([detections([row, *blocks], masks=masks)] * 20)
+    assert reported(out) == 4
+    assert (
+        reported(run([scene_of(row, *(box_at(160 + 62 * k, 120, 30, 30) for k in (-1, 1)))] * 20))
+        == 1
+    )
+
+
+def test_two_looks_at_one_part_are_no_heap():
+    whole, half = box_at(160, 120, 160, 100), box_at(130, 120, 96, 96)
+    also = box_at(134, 120, 100, 98)
+    masks = Masks.from_dense(np.stack([rectangle(box) for box in (whole, half, also)]))
+    out = run([detections([whole, half, also], masks=masks)] * 20)
+    assert reported(out) == 1
 
 
 def test_who_walks_past_something_large_is_not_swallowed():
