@@ -126,10 +126,10 @@ def without_specks(mask: Floats, threshold: float) -> Floats:
         threshold: in [0, 1].
     """
     above = (mask > threshold).view(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=4)
+    count, labels = cv2.connectedComponents(above, ltype=cv2.CV_16U)
     if count <= 2:  # what is not above, and one piece
         return mask
-    areas = stats[:, cv2.CC_STAT_AREA]
+    areas = np.bincount(labels.ravel())
     speck = areas < SPECK * areas[1:].sum()
     speck[0] = False
     return np.asarray(np.where(speck[labels], 0, mask), np.float32) if speck.any() else mask

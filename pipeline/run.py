@@ -44,6 +44,10 @@ log = logging.getLogger(__name__)
 DONE, MISTAKE, BROKEN = 0, 2, 3
 """Exit codes: all done or stopped on request; the user's mistake; broken off in the middle."""
 
+SWITCH_S = 0.0003
+"""How long a thread may keep others from running Python. At Python's own 5 ms the threads of the
+detector wait for those that draw and write, and their cores with them."""
+
 HIDDEN = "..."
 """In `config.yaml`, for the values of FFmpeg's options."""
 
@@ -356,6 +360,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if arguments.list_cameras:
         return show_cameras()
+    sys.setswitchinterval(SWITCH_S)
     if len(arguments.source) > 1:
         return main_of_several(arguments)
     stats = RunStats()
