@@ -100,7 +100,7 @@ class OpenVinoRuntime:
         self, image: NDArray[np.uint8], size: tuple[int, int], min_score: float, count: int
     ) -> Windows:
         dense, decode = self._requests(size)
-        dense.infer({0: _resize(image, size)[None]}, share_inputs=True)
+        dense.infer({0: _resize(image, size)[None]}, share_inputs=True, share_outputs=True)
         objectness = dense.get_output_tensor(0).data[0]
         cells = choose_cells(objectness, min_score**2, count)
         if len(cells) == 0:
@@ -111,7 +111,7 @@ class OpenVinoRuntime:
             "cells": features[cell_indices(size, self.config)[cells]].reshape(len(cells), -1),
             "samples": _sample(dense.get_output_tensor(2).data[0], windows, self.config.mask),
         }
-        result = decode.infer(inputs, share_inputs=True)
+        result = decode.infer(inputs, share_inputs=True, share_outputs=True)
         masks, quality, appearance = (result[i] for i in range(3))
         return Windows(objectness[cells], quality.copy(), masks.copy(), windows, appearance.copy())
 
