@@ -126,7 +126,7 @@ def without_specks(mask: Floats, threshold: float) -> Floats:
         threshold: in [0, 1].
     """
     above = (mask > threshold).view(np.uint8)
-    count, labels = cv2.connectedComponents(above, ltype=cv2.CV_16U)
+    count, labels = cv2.connectedComponents(above, connectivity=4, ltype=cv2.CV_16U)
     if count <= 2:  # what is not above, and one piece
         return mask
     areas = np.bincount(labels.ravel())
