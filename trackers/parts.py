@@ -32,7 +32,6 @@ from trackers.tracklets import AREA, BORN_S, BOX, HITS, REDUNDANT, SCORE, SETTLE
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-
 APART = 0.2
 """Masks are beside each other where less than this share of the smaller lies in the other."""
 
@@ -110,22 +109,6 @@ def redundancy(
     return out
 
 
-def _heaped(
-    i: Indices, j: Indices, masks: Masks, area: Floats, config: PartsConfig
-) -> NDArray[np.bool_]:
-    """`(K,)` whether mask j[k] is several masks in one, of which i[k] may be one."""
-    found = np.zeros(len(i), bool)
-    for whole in np.unique(j):
-        mine = j == whole
-        beside = np.empty(0, np.intp)
-        for part in i[mine][np.argsort(-area[i[mine]], kind="stable")]:
-            shared = masks.intersections(np.full(len(beside), part), masks, beside)
-            if (shared < APART * area[part]).all():
-                beside = np.append(beside, part)
-        found[mine] = len(beside) > 1 and area[beside].sum() > config.part_area * area[whole]
-    return found
-
-
 def remember(rows: Floats, now: NDArray[np.bool_], dt_s: float, config: PartsConfig) -> None:
     """Update the share of the time that each track was redundant, in place.
 
@@ -141,3 +124,19 @@ def _move_together(part: Floats, whole: Floats, config: PartsConfig) -> NDArray[
     speed = np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2)
     size = np.sqrt(part[:, 2] * part[:, 3])
     return np.asarray((speed <= config.part_speed * size) | (part[:, HITS] < SETTLED_HITS))
+
+
+def _heaped(
+    i: Indices, j: Indices, masks: Masks, area: Floats, config: PartsConfig
+) -> NDArray[np.bool_]:
+    """`(K,)` whether mask j[k] is several masks in one, of which i[k] may be one."""
+    found = np.zeros(len(i), bool)
+    for whole in np.unique(j):
+        mine = j == whole
+        beside = np.empty(0, np.intp)
+        for part in i[mine][np.argsort(-area[i[mine]], kind="stable")]:
+            shared = masks.intersections(np.full(len(beside), part), masks, beside)
+            if (shared < APART * area[part]).all():
+                beside = np.append(beside, part)
+        found[mine] = len(beside) > 1 and area[beside].sum() > config.part_area * area[whole]
+    return found
