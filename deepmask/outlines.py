@@ -49,57 +49,67 @@ def follow(masks: Floats, windows: Floats, image: NDArray[np.uint8]) -> Floats:
         masks: `(K, s, s)` probabilities over the windows.
         windows: `(K, 4)` x1, y1, x2, y2 in the picture's pixels.
         image: `(H, W, 3)` uint8 RGB.
+
+    Returns:
+        Near an edge a little below 0 or above 1.
     """
     count, side = masks.shape[:2]
     finer = np.empty((count, FINER * side, FINER * side), np.float32)
-    for i in range(count):
-        detail = _cut(image, windows[i], FINER * side)
-        shrunk = cv2.resize(detail, (side, side), interpolation=cv2.INTER_AREA)
-        colours = np.asarray(shrunk, np.uint8)
-        finer[i] = guided(recoloured(masks[i], colours), colours, detail)
+    if count == 0:
+        return finer
+    details = [_cut(image, window, FINER * side) for window in windows]
+    shrunk = [cv2.resize(detail, (side, side), interpolation=cv2.INTER_AREA) for detail in details]
+    colours = np.stack(shrunk).astype(np.uint8, copy=False)
+    for i, fit in enumerate(fitted(recoloured(masks, colours), colours)):
+        finer[i] = _enlarged(fit[3], details[i])
+        for factor, plane in zip(fit, cv2.split(details[i]), strict=False):
+            finer[i] += _enlarged(factor, details[i]) * plane
     return finer
 
 
-def recoloured(mask: Floats, colours: NDArray[np.uint8]) -> Floats:
+def recoloured(masks: Floats, colours: NDArray[np.uint8]) -> Floats:
     """The probabilities given the colours as well.
 
     A pixel's odds are multiplied by (share of its colour in the object / share around it) to the
     power `TRUST`.
 
     Args:
-        mask: `(s, s)` probabilities.
-        colours: `(s, s, 3)` RGB.
+        masks: `(K, s, s)` probabilities.
+        colours: `(K, s, s, 3)` RGB.
 
     Returns:
-        `(s, s)` probabilities.
+        `(K, s, s)` probabilities.
     """
+    count, kinds = len(masks), LEVELS**3
     steps = (colours // (256 // LEVELS)).astype(np.intp)
     kind = (steps[..., 0] * LEVELS + steps[..., 1]) * LEVELS + steps[..., 2]
-    inside = np.bincount(kind.ravel(), mask.ravel(), LEVELS**3)
-    around = np.bincount(kind.ravel(), minlength=LEVELS**3) - inside
+    kind += (np.arange(count) * kinds)[:, None, None]
+    inside = np.bincount(kind.ravel(), masks.ravel(), count * kinds)
+    around = np.bincount(kind.ravel(), minlength=count * kinds) - inside
     counts = np.stack([inside, around]).astype(np.float32)
-    counts = _SMOOTH @ (counts.reshape(2, LEVELS, LEVELS, LEVELS) @ _SMOOTH)
-    counts = (_SMOOTH @ counts.reshape(2, LEVELS, -1)).reshape(2, -1)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1e-6) + RARE
-    odds = mask * ((shares[0] / shares[1]) ** TRUST).take(kind)
-    return np.asarray(odds / (odds + (1 - mask)), np.float32)
+    counts = _SMOOTH @ (counts.reshape(-1, LEVELS, LEVELS, LEVELS) @ _SMOOTH)
+    counts = (_SMOOTH @ counts.reshape(-1, LEVELS, LEVELS**2)).reshape(2, count, kinds)
+    shares = counts / np.maximum(counts.sum(2, keepdims=True), 1e-6) + RARE
+    odds = masks * ((shares[0] / shares[1]) ** TRUST).take(kind)
+    return np.asarray(odds / (odds + (1 - masks)), np.float32)
 
 
-def guided(mask: Floats, colours: NDArray[np.uint8], detail: NDArray[np.uint8]) -> Floats:
-    """The mask in more detail: the linear function of the colours that fits it around each pixel.
+def fitted(masks: Floats, colours: NDArray[np.uint8]) -> Floats:
+    """The linear function of the colours that fits the mask best around each pixel.
 
     Least squares over `NEIGHBOURS`, averaged over all fits that a pixel takes part in: equations 4
     to 6 of He and Sun, for colours.
 
     Args:
-        mask: `(s, s)` probabilities.
-        colours: `(s, s, 3)` RGB.
-        detail: `(n, n, 3)` RGB of the same window, finer.
+        masks: `(K, s, s)` probabilities.
+        colours: `(K, s, s, 3)` RGB.
 
     Returns:
-        `(n, n)`; near an edge a little below 0 or above 1.
+        `(K, 4, s, s)`: factors of red, green and blue, and what is added.
     """
-    r, g, b = (np.asarray(plane, np.float32) for plane in cv2.split(colours))
+    # All masks at once: OpenCV takes them for the channels of one picture.
+    mask = np.ascontiguousarray(masks.transpose(1, 2, 0))
+    r, g, b = np.ascontiguousarray(colours.transpose(3, 1, 2, 0), np.float32)
     mr, mg, mb, m = _mean(r), _mean(g), _mean(b), _mean(mask)
     # The covariance of the colours, and theirs with the mask ...
     rr, gg, bb = (_mean(c * c) - mc * mc + FLATNESS for c, mc in ((r, mr), (g, mg), (b, mb)))
@@ -112,10 +122,9 @@ def guided(mask: Floats, colours: NDArray[np.uint8], detail: NDArray[np.uint8]) 
     red = (rr_ * rm + rg_ * gm + rb_ * bm) / determinant
     green = (rg_ * rm + gg_ * gm + gb_ * bm) / determinant
     blue = (rb_ * rm + gb_ * gm + bb_ * bm) / determinant
-    finer = _enlarged(m - red * mr - green * mg - blue * mb, detail)
-    for factor, plane in zip((red, green, blue), cv2.split(detail), strict=True):
-        finer += _enlarged(factor, detail) * plane
-    return finer
+    added = m - red * mr - green * mg - blue * mb
+    fits = np.stack([_mean(each) for each in (red, green, blue, added)])
+    return np.ascontiguousarray(fits.transpose(3, 0, 1, 2))
 
 
 def without_specks(mask: Floats, threshold: float) -> Floats:
@@ -135,14 +144,14 @@ def without_specks(mask: Floats, threshold: float) -> Floats:
     return np.asarray(np.where(speck[labels], 0, mask), np.float32) if speck.any() else mask
 
 
-def _mean(plane: Floats) -> Floats:
-    """Over the neighbours of each pixel."""
-    return np.asarray(cv2.blur(plane, NEIGHBOURS), np.float32)
+def _mean(planes: Floats) -> Floats:
+    """Of `(s, s, K)`, over the neighbours of each pixel."""
+    return np.asarray(cv2.blur(planes, NEIGHBOURS), np.float32).reshape(planes.shape)
 
 
 def _enlarged(plane: Floats, detail: NDArray[np.uint8]) -> Floats:
-    """Averaged over the neighbours, at the size of `detail`."""
-    return np.asarray(cv2.resize(_mean(plane), detail.shape[1::-1]), np.float32)
+    """At the size of `detail`."""
+    return np.asarray(cv2.resize(plane, detail.shape[1::-1]), np.float32)
 
 
 def _cut(image: NDArray[np.uint8], window: Floats, side: int) -> NDArray[np.uint8]:
