@@ -30,17 +30,29 @@ class _Dense(nn.Module):
         return scores, features.half(), detail.permute(0, 2, 3, 1)
 
 
-class _Decode(nn.Module):
-    """`DeepMask.decode_windows` for what `_Dense` gives, with probabilities out."""
+class _Judge(nn.Module):
+    """What `_Dense` gives of windows in; the vectors that their masks are drawn from, and how good
+    these will be, out."""
+
+    def __init__(self, network: DeepMask) -> None:
+        super().__init__()
+        self.head = network.mask_head
+
+    def forward(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        vectors, quality = self.head.judge(cells.float())
+        return vectors, quality.sigmoid()
+
+
+class _Draw(nn.Module):
+    """The masks and appearance of windows, of what `_Judge` gave; probabilities out."""
 
     def __init__(self, network: DeepMask) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, cells: Tensor, samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        detail = samples.permute(0, 3, 1, 2)
-        masks, quality, appearance = self.network.decode_windows(cells.float(), detail)
-        return masks.sigmoid(), quality.sigmoid(), appearance
+    def forward(self, vectors: Tensor, cells: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        masks = self.network.mask_head.draw(vectors, samples.permute(0, 3, 1, 2))
+        return masks.sigmoid(), self.network.appearance(cells.float(), masks)
 
 
 def dense(network: DeepMask, path: Path) -> None:
@@ -55,16 +67,28 @@ def rounded_dense(network: DeepMask, path: Path) -> None:
     dense(quantized(network), path)
 
 
-def decoder(network: DeepMask, path: Path) -> None:
-    """Write the mask decoder, for any picture size and any number of windows."""
+def judge(network: DeepMask, path: Path) -> None:
+    """Write the half of the mask decoder that says what a mask will be worth."""
+    _save(_convert(_Judge(network), {"cells": _cells(network)}), path)
+
+
+def draw(network: DeepMask, path: Path) -> None:
+    """Write the half of the mask decoder that draws."""
     network = copy.deepcopy(network)
     network.mask_head = merged(network.mask_head)
     config = network.config
     example = {
-        "cells": torch.zeros(3, config.window**2 * config.channels, dtype=torch.float16),
+        "vectors": torch.zeros(3, config.embedding),
+        "cells": _cells(network),
         "samples": torch.zeros(3, config.mask, config.mask, config.detail),
     }
-    _save(_convert(_Decode(network), example), path)
+    _save(_convert(_Draw(network), example), path)
+
+
+def _cells(network: DeepMask) -> Tensor:
+    """As an example; there may be any number."""
+    config = network.config
+    return torch.zeros(3, config.window**2 * config.channels, dtype=torch.float16)
 
 
 def merged(head: MaskHead) -> MaskHead:

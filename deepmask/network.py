@@ -271,13 +271,21 @@ class MaskHead(nn.Module):
 
     def forward(self, windows: Tensor, detail: Tensor) -> tuple[Tensor, Tensor]:
         """Windows `(n, 81 C)` and detail `(n, D, 56, 56)` -> logits `(n, 56, 56)`, `(n,)`."""
+        e, quality = self.judge(windows)
+        return self.draw(e, detail), quality
+
+    def judge(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows `(n, 81 C)` -> vectors `(n, E)` and logits of their masks' IoU `(n,)`."""
         e = self.encode(windows)
         e = e + self.correct(e)
+        return e, self.quality(e).squeeze(1)
+
+    def draw(self, e: Tensor, detail: Tensor) -> Tensor:
+        """Vectors `(n, E)` and detail `(n, D, 56, 56)` -> logits `(n, 56, 56)`."""
         logits = self.enlarge(self.coarse(e)).unsqueeze(1)
         if self.config.refinement != "none":
             logits = logits + self._refine(e, logits, detail)
-        logits = logits.view(-1, self.config.mask, self.config.mask)
-        return logits, self.quality(e).squeeze(1)
+        return logits.view(-1, self.config.mask, self.config.mask)
 
     def _refine(self, e: Tensor, coarse: Tensor, detail: Tensor) -> Tensor:
         """The dynamic convolution: what to add to the coarse logits `(n, 1, 56 * 56)`."""
@@ -367,9 +375,9 @@ class DeepMask(nn.Module):
             samples: `(n, D, 56, 56)`, the detail under each pixel of its mask.
         """
         masks, quality = self.mask_head(cells, samples)
-        return Decoded(masks, quality, self._appearance(cells.detach(), masks.detach()))
+        return Decoded(masks, quality, self.appearance(cells.detach(), masks.detach()))
 
-    def _appearance(self, cells: Tensor, masks: Tensor) -> Tensor:
+    def appearance(self, cells: Tensor, masks: Tensor) -> Tensor:
         """Features `(n, 81 C)` averaged under masks `(n, 56, 56)` -> unit vectors `(n, C)`.
 
         What all objects have in common (`appearance_mean`) is taken off: it would make any two

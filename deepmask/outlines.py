@@ -37,6 +37,9 @@ NEIGHBOURS = (3, 3)
 SPECK = 0.03
 """What is less of a mask than this share and lies apart from the rest is none of it."""
 
+TOGETHER = 64
+"""At most so many masks are fitted at once."""
+
 _SMOOTH = (0.5 * np.eye(LEVELS) + 0.25 * np.eye(LEVELS, k=1) + 0.25 * np.eye(LEVELS, k=-1)).astype(
     np.float32
 )
@@ -55,15 +58,15 @@ def follow(masks: Floats, windows: Floats, image: NDArray[np.uint8]) -> Floats:
     """
     count, side = masks.shape[:2]
     finer = np.empty((count, FINER * side, FINER * side), np.float32)
-    if count == 0:
-        return finer
-    details = [_cut(image, window, FINER * side) for window in windows]
-    shrunk = [cv2.resize(detail, (side, side), interpolation=cv2.INTER_AREA) for detail in details]
-    colours = np.stack(shrunk).astype(np.uint8, copy=False)
-    for i, fit in enumerate(fitted(recoloured(masks, colours), colours)):
-        finer[i] = _enlarged(fit[3], details[i])
-        for factor, plane in zip(fit, cv2.split(details[i]), strict=False):
-            finer[i] += _enlarged(factor, details[i]) * plane
+    for first in range(0, count, TOGETHER):
+        some = slice(first, first + TOGETHER)
+        details = [_cut(image, window, FINER * side) for window in windows[some]]
+        colours = np.stack([_shrunk(detail, side) for detail in details])
+        fits = fitted(recoloured(masks[some], colours), colours)
+        for mask, fit, detail in zip(finer[some], fits, details, strict=True):
+            mask[:] = _enlarged(fit[3], detail)
+            for factor, plane in zip(fit[:3], cv2.split(detail), strict=True):
+                mask += _enlarged(factor, detail) * plane
     return finer
 
 
@@ -107,7 +110,7 @@ def fitted(masks: Floats, colours: NDArray[np.uint8]) -> Floats:
     Returns:
         `(K, 4, s, s)`: factors of red, green and blue, and what is added.
     """
-    # All masks at once: OpenCV takes them for the channels of one picture.
+    # All masks at once, as the channels of one picture, of which OpenCV takes `TOGETHER`.
     mask = np.ascontiguousarray(masks.transpose(1, 2, 0))
     r, g, b = np.ascontiguousarray(colours.transpose(3, 1, 2, 0), np.float32)
     mr, mg, mb, m = _mean(r), _mean(g), _mean(b), _mean(mask)
@@ -147,6 +150,10 @@ def without_specks(mask: Floats, threshold: float) -> Floats:
 def _mean(planes: Floats) -> Floats:
     """Of `(s, s, K)`, over the neighbours of each pixel."""
     return np.asarray(cv2.blur(planes, NEIGHBOURS), np.float32).reshape(planes.shape)
+
+
+def _shrunk(detail: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(detail, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _enlarged(plane: Floats, detail: NDArray[np.uint8]) -> Floats:

@@ -1,7 +1,8 @@
 """What runs the network, pictures in, windows out; and OpenVINO doing it, on the CPU.
 
-It runs the dense half on the whole picture, then decodes masks only for the cells that can still
-reach the wanted score. It does without torch: `torch_runtime.py` is the other way to run it.
+It runs the dense half on the whole picture, says how good the masks of the best cells will be, and
+draws those that reach the wanted score. It does without torch: `torch_runtime.py` is the other way
+to run it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "int8", "bf16", "f32"]
 
-FORMAT = 13
+FORMAT = 14
 """Counts up when the converted graphs change, so that old caches are left alone."""
 
 
@@ -79,7 +80,7 @@ class OpenVinoRuntime:
         self.description = f"OpenVINO {self.precision} on {self.concurrency} CPU cores"
         self.cache = _cache_folder(weights)
         self.config = self._load_config()
-        self._decoder = self._open("decode")
+        self._halves = self._open("judge"), self._open("draw")
         self._dense: dict[tuple[int, int], Any] = {}
         self._lock = threading.RLock()
         self._local = threading.local()
@@ -92,30 +93,37 @@ class OpenVinoRuntime:
             # use, and two threads that both do so wait for each other for ever.
             with self._lock:
                 self._local.dense = {}
-                self._local.decode = self._decoder.create_infer_request()
+                self._local.halves = [half.create_infer_request() for half in self._halves]
                 return self._infer(image, size, min_score, count)
         return self._infer(image, size, min_score, count)
 
     def _infer(
         self, image: NDArray[np.uint8], size: tuple[int, int], min_score: float, count: int
     ) -> Windows:
-        dense, decode = self._requests(size)
+        dense, judge, draw = self._requests(size)
         dense.infer({0: _resize(image, size)[None]}, share_inputs=True, share_outputs=True)
         objectness = dense.get_output_tensor(0).data[0]
-        cells = choose_cells(objectness, min_score**2, count)
-        if len(cells) == 0:
+        chosen = choose_cells(objectness, min_score**2, count)
+        if len(chosen) == 0:
             return _no_windows(self.config)
-        windows = cell_windows(size, self.config)[cells]
         features = dense.get_output_tensor(1).data[0]
+        cells = features[cell_indices(size, self.config)[chosen]].reshape(len(chosen), -1)
+        judged = judge.infer({"cells": cells}, share_inputs=True, share_outputs=True)
+        vectors, quality = judged[0], judged[1].copy()
+        objectness = objectness[chosen]
+        good = np.flatnonzero(objectness * quality >= min_score**2)
+        if len(good) == 0:
+            return _no_windows(self.config)
+        windows = cell_windows(size, self.config)[chosen[good]]
         inputs = {
-            "cells": features[cell_indices(size, self.config)[cells]].reshape(len(cells), -1),
+            "vectors": vectors[good],
+            "cells": cells[good],
             "samples": _sample(dense.get_output_tensor(2).data[0], windows, self.config.mask),
         }
-        result = decode.infer(inputs, share_inputs=True, share_outputs=True)
-        masks, quality, appearance = (result[i] for i in range(3))
-        return Windows(objectness[cells], quality.copy(), masks.copy(), windows, appearance.copy())
+        drawn = draw.infer(inputs, share_inputs=True, share_outputs=True)
+        return Windows(objectness[good], quality[good], drawn[0].copy(), windows, drawn[1].copy())
 
-    def _requests(self, size: tuple[int, int]) -> tuple[Any, Any]:
+    def _requests(self, size: tuple[int, int]) -> tuple[Any, Any, Any]:
         """This thread's infer requests for pictures of `size`."""
         if size not in self._local.dense:
             with self._lock:
@@ -123,7 +131,7 @@ class OpenVinoRuntime:
                     name = "dense8" if self.precision == "int8" else "dense"
                     self._dense[size] = self._open(name, size)
             self._local.dense[size] = self._dense[size].create_infer_request()
-        return self._local.dense[size], self._local.decode
+        return self._local.dense[size], *self._local.halves
 
     def _load_config(self) -> DeepMaskConfig:
         """The network's config, without torch where the cache knows it."""
@@ -148,7 +156,12 @@ class OpenVinoRuntime:
                 shutil.rmtree(self.cache / "compiled", ignore_errors=True)
         from deepmask import checkpoint, export
 
-        convert = {"dense": export.dense, "dense8": export.rounded_dense, "decode": export.decoder}
+        convert = {
+            "dense": export.dense,
+            "dense8": export.rounded_dense,
+            "judge": export.judge,
+            "draw": export.draw,
+        }
         convert[name](checkpoint.load(self.weights), path)
         try:
             return self._compile(path, size)

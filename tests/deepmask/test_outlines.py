@@ -59,7 +59,7 @@ def test_colours_decide_where_the_network_is_unsure():
     """A gap of .4 in the object has the object's colour, one beside it the other's."""
     mask = ramp(28)
     mask[20:30, 5:15] = mask[20:30, 40:50] = 0.4
-    after = outlines.recoloured(mask, picture(122)[20:244:4, 10:234:4])
+    after = outlines.recoloured(mask[None], picture(122)[None, 20:244:4, 10:234:4])[0]
     assert after[22:28, 7:13].min() > 0.5
     assert after[22:28, 42:48].max() < 0.3
 
@@ -86,6 +86,19 @@ def test_sure_masks_and_empty_ones_stay_so():
 def test_no_objects_are_no_masks():
     nothing = np.zeros((0, SIDE, SIDE), np.float32)
     assert outlines.follow(nothing, np.zeros((0, 4), np.float32), picture(0)).shape[0] == 0
+
+
+def test_each_of_many_masks_is_drawn_as_if_it_were_alone():
+    """More than OpenCV takes at once, in places that differ."""
+    rng = np.random.default_rng(0)
+    image, count = picture(116, noise=8.0), 150
+    windows = WINDOW + rng.uniform(-30, 30, (count, 1)).astype(np.float32)
+    masks = np.stack([ramp(rng.uniform(10, 46)) for _ in range(count)])
+    fine = outlines.follow(masks, windows, image)
+    for i in range(0, count, 7):
+        one = slice(i, i + 1)
+        alone = outlines.follow(masks[one], windows[one], image)[0]
+        np.testing.assert_allclose(fine[i], alone, atol=1e-4)
 
 
 def test_specks_go_and_pieces_stay():
