@@ -282,7 +282,7 @@ class MaskHead(nn.Module):
 
     def draw(self, e: Tensor, detail: Tensor) -> Tensor:
         """Vectors `(n, E)` and detail `(n, D, 56, 56)` -> logits `(n, 56, 56)`."""
-        logits = self.enlarge(self.coarse(e)).unsqueeze(1)
+        logits: Tensor = self.enlarge(self.coarse(e)).unsqueeze(1)
         if self.config.refinement != "none":
             logits = logits + self._refine(e, logits, detail)
         return logits.view(-1, self.config.mask, self.config.mask)

@@ -16,8 +16,8 @@ import torch
 from deepmask import checkpoint
 from deepmask.network import DeepMask
 from deepmask.training.config import DataConfig
+from deepmask.training.measured import measure, norms_of, restate
 from deepmask.training.plans import load_sets
-from deepmask.training.train import measure, norms_of, restate
 
 
 @torch.no_grad()

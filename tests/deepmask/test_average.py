@@ -5,7 +5,7 @@ import torch
 
 from deepmask.network import DeepMask, normalized
 from deepmask.training import average
-from deepmask.training.train import norms_of, restate
+from deepmask.training.measured import norms_of, restate
 from tests.networks import SMALL, small_network
 
 

@@ -21,11 +21,12 @@ from deepmask.training.coco import decode_image, load_set
 from deepmask.training.config import DataConfig, StageConfig, TrainConfig
 from deepmask.training.device import DeviceSamples, Store, collate
 from deepmask.training.jpeg import compress
+from deepmask.training.measured import measure_norms
 from deepmask.training.patches import Objects, TargetMaker
 from deepmask.training.plans import Damage, load_sets
 from deepmask.training.resample import resample, weights
 from deepmask.training.samples import Samples
-from deepmask.training.train import main, measure_norms
+from deepmask.training.train import main
 from tests.networks import small_network
 from tests.operators import WAITING, Asked
 
