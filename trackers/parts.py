@@ -5,7 +5,9 @@ thing. The policy is to prefer the whole that persists:
 
 *   A track is a *part* in a frame if almost all of its mask lies inside the mask of a clearly
     larger one, which has been followed for a while and moves along with it.
-*   But not where parts beside each other cover most of the larger one: that is a *heap* of several
+*   But not if it scores clearly better than the larger one: what the detector is surer of, a cup
+    on a table, is an object in its place.
+*   Nor where parts beside each other cover most of the larger one: that is a *heap* of several
     objects, as blocks in a row.
 *   It is a *copy* if its mask and that of an older object are nearly the same.
 *   Who was part or copy most of the time is not confirmed, and not reported while that lasts.
@@ -46,6 +48,9 @@ class PartsConfig:
     part_area: float = 0.7
     """A part has at most this share of the whole's pixels. Of what several parts beside each other
     cover more, they are none: it is a heap of them."""
+
+    whole_bonus: float = 0.1
+    """What a whole may score less than its part and still hide it."""
 
     part_speed: float = 1.0
     """A part moves along: speed relative to the whole at most this many sizes of the part, per
@@ -95,7 +100,9 @@ def redundancy(
     shared = masks.intersections(i, masks, j, np.maximum(np.floor(least), 1.0))
 
     followed = born[j] <= max(time_s - config.whole_age_s, started_s)
+    score = rows[:, SCORE]
     fits = (shared >= part) & (mine <= config.part_area * area[j]) & followed
+    fits &= score[i] - score[j] <= config.whole_bonus
     k = fits.nonzero()[0]
     k = k[_move_together(rows[i[k]], rows[j[k]], config)]
     k = k[~_heaped(i[k], j[k], masks, area, config)]
@@ -103,7 +110,6 @@ def redundancy(
 
     alike = association.overlap_gain(shared, mine, whole) >= copy
     i, j = i[alike], j[alike]
-    score = rows[:, SCORE]
     i_is_copy = (born[i] > born[j]) | ((born[i] == born[j]) & (score[i] < score[j]))
     out[np.where(i_is_copy, i, j)] = True
     return out

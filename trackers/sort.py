@@ -129,6 +129,10 @@ class SortConfig:
     """How much less alike it counts far from where it was seen last; half of this at a distance of
     its own size: of things that look the same, the one lost here came back."""
 
+    switch_margin: float = 0.15
+    """How much more like an object a detection that is nobody's must look than the one that fits
+    its motion best, to be taken instead; above 2 never."""
+
     entry_s: float = 1.0
     """How long an object that comes in over the picture's edge may stay without identity while
     somebody is lost whom it may be: that can be told once all of it is in view."""
@@ -171,6 +175,7 @@ _NOT_NEGATIVE = (
     "reentry_margin",
     "reentry_speed",
     "reentry_distance",
+    "switch_margin",
     "entry_s",
     "confirm_evidence",
 )
@@ -305,10 +310,14 @@ class SortTracker:
                     k = ((turn == number) & matches.free(i, j)).nonzero()[0]
                     pairs = i.take(k), j.take(k), gain.take(k)
                     matches.add(*association.assign(*pairs, matches.shape))
-        # 4. Who did not move as expected may still be near the place where it was seen last.
+                # 4. What is left may look like an object that got something else.
+                if matches.left and seen.features is not None:
+                    k = (overlap > config.min_overlap).nonzero()[0]
+                    self._reconsider(i.take(k), j.take(k), seen, matches)
+        # 5. Who did not move as expected may still be near the place where it was seen last.
         if matches.left:
             self._recover(seen, matches)
-        # 5. Who has no identity yet may be somebody who was lost long ago, by appearance.
+        # 6. Who has no identity yet may be somebody who was lost long ago, by appearance.
         if matches.left or self._tentative:
             self._recognise(seen, matches)
         return matches
@@ -365,6 +374,32 @@ class SortTracker:
             long_ago = self._now_s - table.seen_s > self.config.lost_s
             kinds[long_ago & (table.seen_s < self._before_s)] = FORGOTTEN
         return kinds
+
+    def _reconsider(self, i: Indices, j: Indices, seen: _Seen, matches: Matches) -> None:
+        """Give objects what is nobody's where that, and not what they got, looks like them.
+
+        Where one mask becomes two, as when a hand lets go of a thing, the larger half fits the
+        motion best. That does not tell who goes on.
+
+        Args:
+            i: `(K,)` tracklet of each pair that could be matched.
+            j: `(K,)` detection of each pair.
+            seen: The detections.
+            matches: So far; changed.
+        """
+        table, config = self._table, self.config
+        assert seen.features is not None
+        assert table.features is not None
+        free = (matches.owner.take(j) < 0) & (seen.scores.take(j) >= config.birth_score)
+        k = (free & (matches.partner.take(i) >= 0) & (table.ids.take(i) > 0.0)).nonzero()[0]
+        i, j = i.take(k), j.take(k)
+        cosines = association.appearance_gain(table.features.take(i, 0), seen.features)
+        alike, own = (cosines[np.arange(len(i)), d] for d in (j, matches.partner.take(i)))
+        better = (alike >= config.reentry_similarity) & (alike - own >= config.switch_margin)
+        k = better.nonzero()[0]
+        i, j = association.assign(i.take(k), j.take(k), alike.take(k), matches.shape)
+        matches.release(matches.partner.take(i))
+        matches.add(i, j)
 
     def _recover(self, seen: _Seen, matches: Matches) -> None:
         """Match strong detections and confirmed objects that are left, by the last observation.

@@ -63,8 +63,8 @@ class OutputConfig:
     """Quality of the video, as of x264: 0 without loss to 51; six more halve the size."""
 
     video_preset: str = "superfast"
-    """Speed of the encoder, as of x264: beside `superfast` the file of `ultrafast` is a third larger
-    for a sixth less CPU time, that of `veryfast` smaller for two thirds more."""
+    """Speed of the encoder, as of x264: beside `superfast`, `ultrafast` makes the file a third
+    larger in five sixths of the CPU time, `veryfast` smaller in five thirds of it."""
 
     def __post_init__(self) -> None:
         for entry in self.save or ():

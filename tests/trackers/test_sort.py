@@ -308,6 +308,14 @@ def test_two_looks_at_one_part_are_no_heap():
     assert reported(out) == 1
 
 
+@pytest.mark.parametrize(("score", "wanted"), [(0.75, 1), (0.95, 2)])
+def test_what_scores_clearly_better_than_its_whole_is_no_part(score, wanted):
+    """Cups on a table: the detector is surer of them. An arm is as sure as its person."""
+    boxes = [box_at(160, 120, 200, 160), box_at(130, 120, 20, 30)]
+    frames = [detections(boxes, scores=[0.8, score], masks=ellipses(boxes))] * 20
+    assert reported(run(frames)) == wanted
+
+
 def test_who_walks_past_something_large_is_not_swallowed():
     """The worst case: the large thing's mask is filled where the small one stands before it."""
     car = box_at(160, 120, 160, 100)
@@ -417,6 +425,30 @@ def test_who_is_never_seen_whole_is_known_by_what_shows():
     looks = np.eye(4, dtype=np.float32)[0]
     desk = crossing_the_edge([(100, 230)] * 10, [looks] * 10)
     assert run(desk + nothing(50) + desk)[-1].ids.tolist() == [1]
+
+
+def test_of_a_mask_that_becomes_two_the_half_that_looks_alike_goes_on():
+    """A hand holds a bottle, one mask, and lets go of it: the hand is larger, and fits better."""
+    bottle, hand = np.eye(4, dtype=np.float32)[:2]
+    small, large = box_at(100, 145, 40, 70), box_at(100, 70, 60, 90)
+    both = box_at(100, 100, 60, 160)
+    alone = [detections([small], features=bottle[None])] * 10
+    held = [detections([both], features=((bottle + hand) / math.sqrt(2))[None])] * 4
+    apart = [detections([small, large], features=np.stack((bottle, hand)))] * 5
+    for margin, wanted in ((0.15, small), (3.0, large)):
+        out = run(alone + held + apart, config=SortConfig(switch_margin=margin))
+        assert out[-1].boxes[0].tolist() == pytest.approx(wanted, abs=1)
+
+
+def test_looks_take_no_detection_from_anybody():
+    """Two who look alike pass each other: both are somebody's already."""
+    looks = np.eye(4, dtype=np.float32)
+    frames = [
+        detections([box_at(60 + 4 * k, 100), box_at(220 - 4 * k, 110)], features=looks[order])
+        for k, order in enumerate([[0, 1]] * 20 + [[1, 0]] * 20)
+    ]
+    out = run(frames)
+    assert out[-1].boxes[0, 0] > out[-1].boxes[1, 0]
 
 
 # What is shown of the unseen.
