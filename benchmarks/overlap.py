@@ -6,7 +6,8 @@ Each round runs every stage alone on frames that are ready in memory, then the w
 same frames, all in this process. Nothing can be faster than its slowest stage, nor need less
 CPU time than its stages: on few cores, where stages share them, the bound is their CPU time
 together over the number of cores. The ratio of the end-to-end rate and that bound says what the
-plumbing costs; 1 is the limit.
+plumbing costs; 1 is the limit. It holds only where a core is as fast when the others work too: how
+busy the cores were in the whole program is printed as well.
 """
 
 from __future__ import annotations
@@ -144,13 +145,14 @@ def main() -> None:
     slowest = max(costs, key=lambda name: costs[name].wall_ms)
     shared_ms = sum(cost.cpu_ms for cost in costs.values()) / measuring.cores()
     bound_ms = max(costs[slowest].wall_ms, shared_ms)
+    busy = together.cpu_ms / (together.wall_ms * measuring.cores())
 
     print(f"{'ms a frame':>14} {'wall':>8} {'CPU':>8}")
     for name, cost in [*costs.items(), (TOGETHER, together)]:
         print(f"{name:>14} {cost.wall_ms:8.2f} {cost.cpu_ms:8.2f}")
     print(f"slowest stage: {slowest}; CPU time of all over {measuring.cores()} cores: ", end="")
     print(f"{shared_ms:.2f} ms; the bound: {bound_ms:.2f} ms")
-    print(f"end-to-end rate / bound: {bound_ms / together.wall_ms:.3f}")
+    print(f"end-to-end rate / bound: {bound_ms / together.wall_ms:.3f}; cores busy: {busy:.3f}")
     measuring.save(
         options.json,
         about
@@ -160,6 +162,7 @@ def main() -> None:
             "together_ms_per_frame": together._asdict(),
             "bound_ms": bound_ms,
             "ratio": bound_ms / together.wall_ms,
+            "busy": busy,
         },
     )
 
