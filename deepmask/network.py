@@ -364,18 +364,9 @@ class DeepMask(nn.Module):
         first = torch.arange(batch, device=indices.device) * features.shape[1]
         rows = (indices + first.view(-1, 1, 1)).flatten()
         cells = features.flatten(0, 1).index_select(0, rows).view(batch * count, -1)
-        decoded = self.decode_windows(cells, _sample(detail, windows, self.config.mask))
+        masks, quality = self.mask_head(cells, _sample(detail, windows, self.config.mask))
+        decoded = masks, quality, self.appearance(cells.detach(), masks.detach())
         return Decoded(*(x.view(batch, count, *x.shape[1:]) for x in decoded))
-
-    def decode_windows(self, cells: Tensor, samples: Tensor) -> Decoded:
-        """`decode` of windows that lie ready, without the pictures' dimension.
-
-        Args:
-            cells: `(n, 81 C)`, the features in each window.
-            samples: `(n, D, 56, 56)`, the detail under each pixel of its mask.
-        """
-        masks, quality = self.mask_head(cells, samples)
-        return Decoded(masks, quality, self.appearance(cells.detach(), masks.detach()))
 
     def appearance(self, cells: Tensor, masks: Tensor) -> Tensor:
         """Features `(n, 81 C)` averaged under masks `(n, 56, 56)` -> unit vectors `(n, C)`.

@@ -38,7 +38,7 @@ SPECK = 0.03
 """What is less of a mask than this share and lies apart from the rest is none of it."""
 
 TOGETHER = 64
-"""At most so many masks are fitted at once."""
+"""At most so many masks are fitted at once: OpenCV takes pictures of some hundred channels."""
 
 _SMOOTH = (0.5 * np.eye(LEVELS) + 0.25 * np.eye(LEVELS, k=1) + 0.25 * np.eye(LEVELS, k=-1)).astype(
     np.float32
@@ -110,7 +110,7 @@ def fitted(masks: Floats, colours: NDArray[np.uint8]) -> Floats:
     Returns:
         `(K, 4, s, s)`: factors of red, green and blue, and what is added.
     """
-    # All masks at once, as the channels of one picture, of which OpenCV takes `TOGETHER`.
+    # All masks at once, as the channels of one picture.
     mask = np.ascontiguousarray(masks.transpose(1, 2, 0))
     r, g, b = np.ascontiguousarray(colours.transpose(3, 1, 2, 0), np.float32)
     mr, mg, mb, m = _mean(r), _mean(g), _mean(b), _mean(mask)

@@ -109,7 +109,7 @@ class OpenVinoRuntime:
         features = dense.get_output_tensor(1).data[0]
         cells = features[cell_indices(size, self.config)[chosen]].reshape(len(chosen), -1)
         judged = judge.infer({"cells": cells}, share_inputs=True, share_outputs=True)
-        vectors, quality = judged[0], judged[1].copy()
+        vectors, quality = judged[0], judged[1]
         objectness = objectness[chosen]
         good = np.flatnonzero(objectness * quality >= min_score**2)
         if len(good) == 0:

@@ -41,7 +41,7 @@ _TIME_BASE = Fraction(1, 90000)
 _FINEST_MPEG4 = Fraction(1, 60000)
 _RATE = Fraction(25)
 
-# A quarter less CPU time, and a smaller file that is nearer to the pictures.
+# Costs less CPU time; without adaptive quantisation the file is smaller, too.
 _SPARED = "weightp=0:partitions=none:aq-mode=0:cabac=0"
 
 # FFmpeg's numbers. What `cv2.COLOR_RGB2YUV_I420` makes is BT.601, limited range.
@@ -217,9 +217,10 @@ def _set_up(codec: VideoCodecContext, info: VideoInfo, output: OutputConfig) -> 
         codec.options = {"qmin": "2", "qmax": "5"}
     else:
         crf, preset = str(output.video_crf), output.video_preset
-        codec.options = {"preset": preset, "crf": crf, "bf": "0"}
+        options = {"preset": preset, "crf": crf, "bf": "0"}
         if preset == "superfast":
-            codec.options = {**codec.options, "x264-params": _SPARED}
+            options["x264-params"] = _SPARED
+        codec.options = options
     codec.width, codec.height = info.width + info.width % 2, info.height + info.height % 2
     codec.pix_fmt = "yuv420p"
     codec.thread_count = 1  # A second thread costs half as much again for the same pictures.

@@ -73,6 +73,18 @@ def test_openvino_says_what_torch_says(weights, image, cache):
     assert len(openvino(image, SIZE, 1.0, 20).scores) == 0
 
 
+def test_openvino_draws_only_what_reaches_the_score(weights, image, cache):
+    runtime = OpenVinoRuntime(weights, threads=1, precision="f32")
+    every = runtime(image, SIZE, 0.0, 40)
+    least = float(np.median(every.scores))
+    found = runtime(image, SIZE, least, 40)
+    chosen = every.chosen(np.flatnonzero(every.scores >= least))
+    assert 0 < len(found.scores) < len(every.scores)
+    np.testing.assert_array_equal(found.windows, chosen.windows)
+    np.testing.assert_allclose(found.masks, chosen.masks, atol=1e-4)
+    np.testing.assert_allclose(found.appearance, chosen.appearance, atol=1e-4)
+
+
 def test_a_second_start_converts_nothing_and_does_not_import_torch(weights, image, cache):
     code = (
         "import sys, json, numpy as np\n"
