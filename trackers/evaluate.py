@@ -26,6 +26,7 @@ from scipy.optimize import linear_sum_assignment
 
 from trackers import boxes as boxlib
 from trackers import metrics
+from trackers.masks import read_rle
 from trackers.metrics.comparison import EPS
 from trackers.metrics.protocol import PROTOCOLS, Protocol, corners, protocol_of, scored
 from trackers.motchallenge import read_mot, read_mots, read_seqinfo
@@ -107,7 +108,7 @@ def compare_masks(folder: Path, result: Path) -> metrics.Comparison:
     """Truth and result of one sequence of masks."""
     truth = read_mask_truth(folder)
     tracks = _read_mask_tracks(result)
-    length = read_seqinfo(folder).length or max(truth, default=-1) + 1
+    length = read_seqinfo(folder).length or max([*truth, *tracks], default=-1) + 1
     return metrics.compare(compare_mask_frames(truth, tracks, length))
 
 
@@ -191,7 +192,7 @@ def _read_mask_tracks(path: Path) -> dict[int, MaskFrame]:
 
 
 def _from_json(mask: dict[str, Any]) -> Rle:
-    return {"size": list(mask["size"]), "counts": mask["counts"].encode("ascii")}
+    return read_rle(mask["size"], mask["counts"])
 
 
 def _encode(mask: NDArray[np.bool_]) -> Rle:

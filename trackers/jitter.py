@@ -34,6 +34,9 @@ TRUST_PAIRS = 15.0
 LEARN_PAIRS, SAMPLE_EVERY = 200, 64
 """After so many pairs only two successive frames of so many are looked at."""
 
+LEAST = 1e-12
+"""What the sums are at least: of boxes that never move nothing would be left of them."""
+
 LARGEST = 0.3
 """Innovations are cut to this share of the object's size: a wrong match is no jitter."""
 
@@ -96,7 +99,7 @@ class Jitter:
             known, count = rows.take(both, 0), len(both)
             last, now = known[:, INNOVATION], innovation.take(both, 0)
             fade = 0.5 ** (count / MEMORY_PAIRS)
-            self._squares = fade * self._squares + _by_kind(last * last)
+            self._squares = np.maximum(fade * self._squares + _by_kind(last * last), LEAST)
             self._products = fade * self._products + _by_kind(last * now)
             slack = (noise / (known.T[8:10] + noise)).sum(1) / count  # 1 - K
             self._pairs += count

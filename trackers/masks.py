@@ -179,6 +179,33 @@ def _common(
 # follow. Runs from the fourth on are differences to the run two before, hence signed.
 
 
+def read_rle(size: Sequence[int], counts: str) -> dict[str, Any]:
+    """COCO compressed RLE from outside: `size` [h, w] and `counts`, bytes.
+
+    pycocotools takes any string, and never returns from comparing masks whose runs do not add up.
+
+    Raises:
+        ValueError: it is none, or its runs do not cover h x w pixels.
+    """
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(f"the size of a mask should be [h, w], got {list(size)}")
+    height, width = size
+    chars = np.frombuffer(counts.encode("latin-1", "replace"), np.uint8).astype(np.int64) - 48
+    last = (chars & 32) == 0
+    runs = np.zeros(0, np.int64)
+    if len(chars) and chars.min() >= 0 and chars.max() < 64 and last[-1]:
+        starts = np.concatenate(([0], np.flatnonzero(last)[:-1] + 1))
+        places = np.arange(len(chars)) - np.repeat(starts, np.diff([*starts, len(chars)]))
+        if places.max() < 12:
+            runs = np.add.reduceat((chars & 31) << 5 * places, starts)
+            runs -= ((chars[last] & 16) > 0) * (1 << 5 * (places[last] + 1))
+            for first in (1, 2):
+                runs[first::2] = runs[first::2].cumsum()
+    if not len(runs) or runs.min() < 0 or runs.sum() != height * width:
+        raise ValueError(f"runs of a mask do not cover {height} x {width} pixels: {counts[:30]!r}")
+    return {"size": [height, width], "counts": counts.encode("ascii")}
+
+
 def _first_end(counts: bytes) -> int:
     """Where the first number of compressed RLE ends."""
     return next(i for i, char in enumerate(counts) if not (char - 48) & 32) + 1

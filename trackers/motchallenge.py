@@ -12,16 +12,20 @@ from __future__ import annotations
 import configparser
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trackers.masks import Masks
+from trackers.masks import Masks, read_rle
 from trackers.tracks import Tracks
 
 Floats = NDArray[np.float64]
+
+LAST_FRAME = 10_000_000
+"""More frames than this are a mistake in a file: nearly four days of video."""
 
 
 def mot_lines(frame_index: int, tracks: Tracks) -> list[str]:
@@ -82,6 +86,21 @@ def disjoint(masks: Masks, scores: NDArray[np.float32]) -> Masks:
     return Masks(masks.size, masks.offsets, tuple(crops))
 
 
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that hold something, with their numbers from 1.
+
+    Raises:
+        ValueError: It is no text.
+    """
+    with path.open(encoding="utf-8-sig") as file:
+        try:
+            for number, line in enumerate(file, 1):
+                if line.strip(" \t,\n"):
+                    yield number, line
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: this is no text file (UTF-8)") from error
+
+
 def read_mot(path: Path) -> Floats:
     """Rows of a MOT text file, commas or blanks between the numbers.
 
@@ -93,18 +112,20 @@ def read_mot(path: Path) -> Floats:
         ValueError: Names the file and line that is not of this form.
     """
     rows = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            words = line.replace(",", " ").split()
-            if not words:
-                continue
-            try:
-                row = [float(word) for word in words[:9]]
-            except ValueError:
-                raise ValueError(f"{path}:{number}: not a number in {line.strip()!r}") from None
-            if len(row) < 6:
-                raise ValueError(f"{path}:{number}: {len(row)} columns, expected at least 6")
-            rows.append(row + [1.0] * (9 - len(row)))
+    for number, line in _lines(path):
+        words = line.replace(",", " ").split()
+        try:
+            row = [float(word) for word in words[:9]]
+        except ValueError:
+            raise ValueError(f"{path}:{number}: not a number in {line.strip()!r}") from None
+        if len(row) < 6:
+            raise ValueError(f"{path}:{number}: {len(row)} columns, expected at least 6")
+        if not (row[0].is_integer() and 0 <= row[0] <= LAST_FRAME and row[1].is_integer()):
+            raise ValueError(
+                f"{path}:{number}: frame and id should be whole numbers, the frame at most "
+                f"{LAST_FRAME}, got {line.strip()!r}"
+            )
+        rows.append(row + [1.0] * (9 - len(row)))
     return np.array(rows, np.float64).reshape(-1, 9)
 
 
@@ -126,21 +147,21 @@ def read_mots(path: Path) -> dict[int, list[MotsRow]]:
         ValueError: Names the file and line that is not of this form.
     """
     frames: dict[int, list[MotsRow]] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            words = line.split()
-            if not words:
-                continue
-            if len(words) != 6:
-                raise ValueError(
-                    f"{path}:{number}: {len(words)} fields, expected frame id class h w rle"
-                )
-            try:
-                frame, id_, label, height, width = (int(word) for word in words[:5])
-            except ValueError:
-                raise ValueError(f"{path}:{number}: not a whole number in {words[:5]}") from None
-            rle = {"size": [height, width], "counts": words[5].encode("ascii")}
-            frames.setdefault(frame, []).append(MotsRow(id_, label, rle))
+    for number, line in _lines(path):
+        words = line.split()
+        if len(words) != 6:
+            raise ValueError(
+                f"{path}:{number}: {len(words)} fields, expected frame id class h w rle"
+            )
+        try:
+            frame, id_, label, height, width = (int(word) for word in words[:5])
+        except ValueError:
+            raise ValueError(f"{path}:{number}: not a whole number in {words[:5]}") from None
+        try:
+            rle = read_rle([height, width], words[5])
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}") from None
+        frames.setdefault(frame, []).append(MotsRow(id_, label, rle))
     return frames
 
 

@@ -187,6 +187,7 @@ _SHARES = (
     "recovery_overlap",
     "mask_weight",
     "coast_hidden",
+    "reentry_similarity",
 )
 
 # Which pass a pair takes part in: rows are kinds of tracklets, columns kinds of detections.
@@ -323,7 +324,7 @@ class SortTracker:
         return matches
 
     def _is_plain(self, seen: _Seen) -> bool:
-        """Whether all pairs belong to pass 1, as in most frames."""
+        """Whether all pairs belong to pass 1: most frames of a detector without appearance."""
         strong = seen.lowest_score >= self.config.strong_score
         return strong and self._tentative == 0 and seen.features is None
 
@@ -698,8 +699,9 @@ class SortTracker:
                 raise ValueError("Detections.masks should be given in every frame or in none")
             if (detections.features is not None) != (table.features is not None):
                 raise ValueError("Detections.features should be given in every frame or in none")
-        if detections.masks is not None:
-            self._size = detections.masks.size
+        # An empty frame says nothing of a detector of boxes, even if it says its size.
+        if len(detections) or table.crops or not len(table):
+            self._size = None if detections.masks is None else detections.masks.size
 
 
 def _under(prefix: str, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -157,3 +157,30 @@ def test_kitti_leaves_out_small_boxes_and_unannotated_regions():
 def test_the_protocol_goes_by_the_path():
     names = ["a/MOT17-val/MOT17-04", "MOT20-01", "kitti/0003", "dance"]
     assert [protocol_of(n) for n in names] == ["mot17", "mot20", "kitti", "plain"]
+
+
+def test_masks_reported_after_the_last_truth_count(tmp_path, capsys):
+    mask = Masks.from_dense(np.ones((1, 4, 6), bool)).rle(0)["counts"]
+    (tmp_path / "gt" / "a").mkdir(parents=True)
+    (tmp_path / "gt" / "a" / "instances.txt").write_text(f"0 1 1 4 6 {mask}\n")
+    (tmp_path / "a.txt").write_text("".join(f"{k} 1 1 4 6 {mask}\n" for k in range(5)))
+    folders = ["--gt", str(tmp_path / "gt"), "--tracks", str(tmp_path)]
+    assert evaluate.main([*folders, "--masks"]) == 0
+    header, *_, combined = capsys.readouterr().out.splitlines()
+    assert dict(zip(header.split(), combined.split(), strict=True))["FP"] == "4"
+
+
+@pytest.mark.parametrize("counts", ["b3Z", "1" * 50, "\u00e9"])
+def test_a_damaged_mask_is_named_by_its_line(counts, tmp_path, capsys):
+    (tmp_path / "gt" / "a").mkdir(parents=True)
+    (tmp_path / "gt" / "a" / "instances.txt").write_text(f"0 1 1 4 6 {counts}\n")
+    (tmp_path / "a.txt").write_text("")
+    assert evaluate.main(["--gt", str(tmp_path / "gt"), "--tracks", str(tmp_path), "--masks"]) == 2
+    assert "instances.txt:1: runs of a mask do not cover 4 x 6" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("frame", ["inf", "nan", "1.5", "1e12", "-3"])
+def test_a_frame_that_is_none_is_named_by_its_line(frame, pack, tmp_path, capsys):
+    (pack / "one" / "det.txt").write_text(f"{frame},-1,1,2,3,4,0.9\n")
+    assert run.main([str(pack), "--output", str(tmp_path / "out")]) == 2
+    assert "det.txt:1: frame and id should be whole numbers" in capsys.readouterr().err

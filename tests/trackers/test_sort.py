@@ -741,3 +741,24 @@ def test_coasting_goes_forward_in_time():
     tracker.coast(2.0)
     with pytest.raises(ValueError, match="forward from 2"):
         tracker.update(detections([]), 1.5)
+
+
+def test_an_empty_frame_with_a_size_does_not_make_masks_of_boxes():
+    tracker = SortTracker()
+    for k in range(4):
+        tracker.update(detections([box_at(20 + k, 30)]), k / 25)
+    tracker.update(Detections.empty((240, 320)), 4 / 25)
+    tracks = tracker.update(detections([box_at(25, 30)]), 5 / 25)
+    assert len(tracks) == 1
+    assert tracks.masks is None
+
+
+def test_boxes_that_never_move_stay_where_they_are():
+    tracker = SortTracker()
+    still = detections([box_at(40 * k, 30) for k in range(8)])
+    tracker.update(still, 0.0)
+    tracker._jitter._squares[:] = tracker._jitter._products[:] = 1e-300  # as after days of it
+    for k in range(1, 2000):
+        tracks = tracker.update(still, k / 25)
+    assert np.isfinite(tracks.boxes).all()
+    assert np.allclose(tracks.boxes, still.boxes)
