@@ -21,6 +21,7 @@ from pipeline.sources.cameras import described_cameras, list_cameras
 from pipeline.sources.config import SourceConfig
 from pipeline.sources.images import ImageFiles, ImageSource, find_images
 from pipeline.sources.inputs import file_of, folder_name, is_path, resolve, safe_name
+from pipeline.sources.tiff import TiffImages, tiff_pages
 from pipeline.sources.video import VideoSource
 from pipeline.sources.webp import WebpImages, is_animated_webp
 
@@ -29,6 +30,7 @@ __all__ = [
     "SourceConfig",
     "described_cameras",
     "file_of",
+    "is_path",
     "list_cameras",
     "open_source",
     "redact",
@@ -61,6 +63,9 @@ def open_source(config: SourceConfig) -> Source:
             path = user_path(config.source)
             if is_animated_webp(path):
                 return ImageSource(WebpImages(path), safe_name(path.stem), config)
+            if tiff_pages(path) > 1:
+                images = TiffImages(path, config.image_rate)
+                return ImageSource(images, safe_name(path.stem), config)
             paths = find_images(config.source)
             if paths is not None:
                 return ImageSource(ImageFiles(paths, config.image_rate), folder_name(path), config)

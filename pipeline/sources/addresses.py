@@ -7,11 +7,15 @@ from urllib.parse import urlsplit
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
-_USER = re.compile(r"://(?:[^/?#]*|[^/?#@\s:]*:(?!\d+[/?#])[^@\s]*)@")
-"""User and password; a password may hold `/`, `?` or `#`, which an address should not."""
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S*", re.IGNORECASE)
+
+_USER = re.compile(r"://(?:[^/?#\s]*|[^/?#@\s:]*:(?!\d+(?:/[^@\s]*)?/@)\S*)@")
+"""User and password; a password may hold `/`, `?`, `#` or `@`, which an address should not. In
+`host:8080/@home` there is none."""
 
 _SECRET = re.compile(
-    r"(?i)((?:user|login|pass|pwd|token|secret|auth|cred|sign?|key|session)[\w.-]*=)[^&;?/#\s]+"
+    r"(?i)((?:user|login|pass|pw|psw|token|jwt|secret|auth|cred|sign?|code(?!c)|key|session)"
+    r"[\w.-]*=)[^&;?/#\s'\"]+"
 )
 
 
@@ -28,13 +32,14 @@ def redact(source: str) -> str:
     >>> redact("rtsp://admin:s3cret@10.0.0.7:554/cam?channel=1&password=s3cret")
     'rtsp://10.0.0.7:554/cam?channel=1&password=***'
     """
-    if "://" not in source:
-        return source
-    return _SECRET.sub(r"\1***", _USER.sub("://", source))
+    return _ADDRESS.sub(lambda found: _SECRET.sub(r"\1***", _USER.sub("://", found[0])), source)
 
 
 def address_name(address: str) -> str:
     """Return host and last part of the path, for names of folders and files."""
-    parts = urlsplit(redact(address))
+    try:
+        parts = urlsplit(redact(address))
+    except ValueError:  # as of `http://[::1`
+        return address.partition("://")[0]
     path = [part for part in parts.path.split("/") if part]
     return "-".join([parts.hostname or parts.scheme, *path[-1:]])

@@ -149,7 +149,7 @@ class Connection:
         """
         origin = self.stamp_s(self.first)
         base = self.stream.time_base
-        if origin is None or not base:
+        if origin is None or not base or self._pipe is not None:  # a pipe is read through
             return
         for margin_s in SEEK_MARGINS_S:
             wanted_s = origin + max(time_s - margin_s, 0.0)

@@ -150,7 +150,11 @@ def find_images(source: str) -> list[Path] | None:
             raise SourceError(f"cannot open {source!r}: {error}") from error
     else:
         return None
-    images = [file for file in found if file.suffix.lower() in SUFFIXES and file.is_file()]
+    images = [
+        file
+        for file in found
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    ]
     if not images:
         raise SourceError(
             f"cannot open {source!r}: there is no image among its {len(found)} files "

@@ -128,7 +128,12 @@ def _path(source: str) -> Path:
     if source == "demo":
         return Path(str(importlib.resources.files("pipeline").joinpath("data", "demo.mp4")))
     if _is_file_address(source):
-        return Path(unquote(urlsplit(source).path))
+        try:
+            return Path(unquote(urlsplit(source).path))
+        except ValueError as error:
+            raise SourceError(
+                f"cannot open {source!r}: {error}; expected file:///a/path"
+            ) from error
     return user_path(source)
 
 
@@ -158,7 +163,7 @@ def _names_beside(path: Path) -> list[str]:
 
 def _stream(config: SourceConfig) -> Input:
     url = config.source
-    scheme = urlsplit(url).scheme.lower()
+    scheme = url.partition("://")[0].lower()
     options: dict[str, str] = {}
     if scheme in ("rtsp", "rtsps"):
         options = {"rtsp_transport": config.rtsp_transport}

@@ -237,6 +237,7 @@ def _describe(
         rate=rate,
         frame_count=count,
         duration_s=duration_s,
+        origin_s=connection.stamp_s(first) or 0.0,
         time_base=connection.stream.time_base,
         colour={
             "colorspace": int(first.colorspace),

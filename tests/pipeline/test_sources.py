@@ -727,6 +727,16 @@ def test_clock_goes_on_after_a_gap() -> None:
         ("rtsp://host/user=a_password=s3cret_channel=1", "rtsp://host/user=***"),
         ("http://host/v.m3u8?X-Amz-Signature=s3cret", "http://host/v.m3u8?X-Amz-Signature=***"),
         ("http://host/v#token=s3cret", "http://host/v#token=***"),
+        ("http://host:8080/a/@home/b.mp4", "http://host:8080/a/@home/b.mp4"),
+        ("rtsp://user:[s3cret]@host:1/x", "rtsp://host:1/x"),
+        ("rtsp://user:12/s3cret@host:1/x", "rtsp://host:1/x"),
+        ("rtsp://admin:s3/s3cret@y@host/cam", "rtsp://host/cam"),
+        ("http://host/v?pw=s3cret&codec=h264", "http://host/v?pw=***&codec=h264"),
+        ("'http://h/v?jwt=s3cret': nobody is there", "'http://h/v?jwt=***': nobody is there"),
+        (
+            "give path.to.key=VALUE, not rtsp://u:s3cret@h/x",
+            "give path.to.key=VALUE, not rtsp://h/x",
+        ),
         ("clip@home.mp4", "clip@home.mp4"),
     ],
 )
@@ -1086,3 +1096,39 @@ def test_demo_scene_is_at_hand() -> None:
     with opened("demo") as source:
         assert source.info.name == "demo"
         assert next(iter(source)).image.any()
+
+
+@pytest.mark.parametrize("file", ["a.mkv", "a.ts", "a.flv", "a.avi"])
+def test_a_part_of_standard_input_is_that_of_the_file(file: str, tmp_path: Path) -> None:
+    path = media.write(tmp_path / file, media.plain(50))
+    wanted = [(frame.index, round(frame.time_s, 3)) for frame in read(path, start_s=0.5)]
+    code = (
+        "from pipeline.sources import SourceConfig, open_source\n"
+        "with open_source(SourceConfig(source='-', start_s=0.5)) as source:\n"
+        "    print([(frame.index, round(frame.time_s, 3)) for frame in source])"
+    )
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(["cat", str(path)], stdout=subprocess.PIPE) as pipe:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdin=pipe.stdout, capture_output=True, cwd=root
+        )
+    assert done.stdout.decode().strip() == str(wanted), done.stderr
+
+
+def test_hidden_files_are_no_images(tmp_path: Path) -> None:
+    for number, image in enumerate(media.plain(3)):
+        save(tmp_path / f"img{number}.png", image)
+    save(tmp_path / ".hidden.png", np.zeros((5, 5, 3), np.uint8))
+    (tmp_path / "._img0.png").write_bytes(b"as macOS leaves them")
+    for source in (tmp_path, tmp_path / "*.png"):
+        frames = read(source)
+        assert drops(frames) == {}
+        assert [frame.image.shape for frame in frames] == 3 * [media.plain(1)[0].shape]
+
+
+def test_pages_of_a_tiff_are_frames(tmp_path: Path) -> None:
+    pages = [image[..., ::-1] for image in media.plain(4)]
+    assert cv2.imwritemulti(str(tmp_path / "stack.tif"), pages)
+    frames = read(tmp_path / "stack.tif", image_rate=10.0)
+    assert times(frames) == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert all((f.image == page).all() for f, page in zip(frames, media.plain(4), strict=True))
