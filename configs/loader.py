@@ -94,6 +94,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key should be a plain word", key.start_mark
+                )
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key.value!r} is given twice", key.start_mark
@@ -285,7 +289,8 @@ def _convert_union(hint: Any, value: Any, path: str, root: type[Any]) -> Any:
             return _convert(option, value, path, root)
         except ConfigError:
             continue
-    raise _wrong(path, " or ".join(map(_name, options)), value)
+    plain = str(value) if isinstance(value, _Text) else value
+    raise _wrong(path, " or ".join(map(_name, options)), plain)
 
 
 def _convert_choice(given: Sequence[Any], results: Sequence[Any], value: Any, path: str) -> Any:

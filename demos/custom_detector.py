@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from pipeline.errors import PipelineError
 from pipeline.frames import Frame
 from pipeline.reader import FrameReader
 from pipeline.render import draw
@@ -60,15 +61,21 @@ def main() -> None:
     detector, tracker = MotionDetector(), SortTracker()
     identities: set[int] = set()
     picture = None
-    source = open_source(SourceConfig(source=arguments.video))
+    try:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        source = open_source(SourceConfig(source=arguments.video))
+    except (PipelineError, OSError) as error:
+        raise SystemExit(f"demos.custom_detector: {error}") from None
     with source, FrameReader(source) as frames:
         for frame in frames:
             tracks = tracker.update(detector.detect(frame), frame.time_s)
             identities.update(tracks.ids.tolist())
             picture = draw(frame.image, tracks)
     if picture is not None:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(arguments.output), picture[..., ::-1])
+        try:
+            arguments.output.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+        except OSError as error:
+            raise SystemExit(f"demos.custom_detector: {error}") from None
         print(f"{len(identities)} identities; the last frame is in {arguments.output}")
 
 

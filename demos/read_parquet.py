@@ -52,7 +52,7 @@ def with_pandas(folder: Path) -> list[dict[str, Any]]:
 def main() -> None:
     """Print a line for each object, and where its largest mask lies."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo/tracks.parquet")
-    if not folder.is_dir():
+    if not any(folder.glob("*/*.parquet")):
         sys.exit(f"no such data set: {str(folder)!r}; make one with --save parquet")
     for reader in (with_duckdb, with_pandas):
         try:

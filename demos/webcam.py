@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 
 from pipeline import track
+from pipeline.errors import PipelineError
 
 
 def main() -> None:
@@ -24,6 +25,8 @@ def main() -> None:
             for number in sorted(present - now):
                 print(f"{frame.time_s:7.2f} s  object {number} is gone")
             present = now
+    except PipelineError as error:
+        raise SystemExit(f"demos.webcam: {error}") from None
     except KeyboardInterrupt:
         print("stopped")
 

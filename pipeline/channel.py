@@ -81,9 +81,9 @@ class Channel(Generic[T]):
             TimeoutError: If there was no room within `timeout_s` seconds.
         """
         with self._changed:
-            if self._policy is Policy.LATEST:
+            if self._policy is Policy.LATEST and not self._closed:
                 self._drop(len(self._items) - self._capacity + 1)
-            else:
+            elif self._policy is Policy.WAIT:
                 self._wait(lambda: len(self._items) < self._capacity, timeout_s)
             if self._closed:
                 raise Closed("the channel takes no more items")

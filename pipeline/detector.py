@@ -18,6 +18,8 @@ from trackers.masks import Masks
 
 Interval = int | Literal["auto"]
 
+LONGEST_INTERVAL = 1000
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DetectorConfig(DeployConfig):
@@ -30,8 +32,10 @@ class DetectorConfig(DeployConfig):
 
     def __post_init__(self) -> None:
         DeployConfig.__post_init__(self)
-        if self.interval != "auto" and self.interval < 1:
-            raise ValueError(f"interval should be 1 or more, or auto, got {self.interval}")
+        if self.interval != "auto" and not 1 <= self.interval <= LONGEST_INTERVAL:
+            raise ValueError(
+                f"interval should be in [1, {LONGEST_INTERVAL}], or auto, got {self.interval}"
+            )
 
     def interval_for(self, info: VideoInfo) -> Interval:
         """How often to look at a source."""

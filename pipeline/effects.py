@@ -23,6 +23,9 @@ Image = NDArray[np.uint8]
 BLOCKS = 24
 """So many blocks along the shorter side of a picture at strength 1."""
 
+LEAST_BLOCK_PX = 4
+"""Smaller blocks would hide nothing, in small pictures or at little strength."""
+
 _NAMED = {"black": (0, 0, 0), "white": (255, 255, 255)}
 
 
@@ -59,7 +62,7 @@ def union(masks: Masks, index: NDArray[np.intp], margin_px: int = 0) -> Image:
 def coarse(image: Image, strength: float, smooth: bool) -> Image:
     """The picture in blocks, or blurred as much: nothing finer than a block is left in it."""
     height, width = image.shape[:2]
-    block = max(1.0, min(height, width) / BLOCKS * strength)
+    block = max(LEAST_BLOCK_PX, min(height, width) / BLOCKS * strength)
     small = (max(1, round(width / block)), max(1, round(height / block)))
     blocks = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
     how = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST

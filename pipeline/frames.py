@@ -71,6 +71,9 @@ class VideoInfo:
 
     duration_s: float | None = None
 
+    origin_s: float = 0.0
+    """The time of the first picture on the container's own clock, which its sound has, too."""
+
     time_base: Fraction | None = None
     """Unit of the source's timestamps in seconds; None where it has none (folders of images)."""
 

@@ -22,6 +22,9 @@ Pending = tuple[Frame, "Future[Detections] | None"]
 MOST_WAITING = 16
 """With interval `auto`, most frames that wait for the detector's answer to an earlier one."""
 
+MOST_BETWEEN = 64
+"""With a long interval, most frames that wait here; fewer are then looked at beside each other."""
+
 
 def detect_async(
     detector: Detector, frames: Iterable[Frame], interval: Interval = 1
@@ -30,7 +33,7 @@ def detect_async(
 
     A frame is taken from `frames` only when it can be worked on soon, so that of a live source the
     newest is seen: at most `concurrency` + 1 frames that are looked at are between `frames` and
-    the consumer, each with the `interval` - 1 frames after it.
+    the consumer, each with the `interval` - 1 frames after it, in all at most `MOST_BETWEEN`.
 
     With interval `auto`, for sources that do not wait, every frame is taken as it comes, and looked
     at where fewer than `concurrency` others are between here and the consumer. So a detector that
@@ -49,7 +52,8 @@ def detect_async(
         BaseException: whatever `frames` raised, after the results of all earlier frames.
     """
     places = detector.concurrency + (interval != "auto")
-    pending: Channel[Pending] = Channel(MOST_WAITING if interval == "auto" else places * interval)
+    waiting = MOST_WAITING if interval == "auto" else min(places * interval, MOST_BETWEEN)
+    pending: Channel[Pending] = Channel(max(places, waiting))
     free = threading.Semaphore(places)
     left = threading.Event()
     with ThreadPoolExecutor(detector.concurrency, thread_name_prefix="detect") as pool:
@@ -87,7 +91,8 @@ def _chosen(
             yield frame, free.acquire(blocking=False)
         return
     iterator = iter(frames)
-    for look in itertools.cycle([True] + [False] * (interval - 1)):
+    for number in itertools.count():
+        look = number % interval == 0
         if look:
             free.acquire()  # before the frame is fetched: the newest is wanted
         try:

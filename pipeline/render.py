@@ -12,6 +12,7 @@ import colorsys
 import dataclasses
 import difflib
 import functools
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -28,6 +29,8 @@ Colour = tuple[int, int, int]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN = 0.6180339887
+
+LARGEST_SCALE = 100.0
 _TRAIL_POINTS = 16
 
 STYLES = ("tint", "blur", "pixelate", "fill", "overlay")
@@ -79,9 +82,9 @@ class RenderConfig:
                 near = difflib.get_close_matches(value, known, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"{name} should be one of {', '.join(known)}, got {value!r}{hint}")
-        if self.margin_px < 0:
+        if not self.margin_px >= 0:
             raise ValueError(f"margin_px should be 0 or more, got {self.margin_px}")
-        if self.strength <= 0:
+        if not 0 < self.strength < math.inf:
             raise ValueError(f"strength should be above 0, got {self.strength}")
         if effects.colour(self.picture) is None and not user_path(self.picture).is_file():
             raise ValueError(
@@ -89,9 +92,9 @@ class RenderConfig:
             )
         if not 0 <= self.opacity <= 1:
             raise ValueError(f"opacity should be in [0, 1], got {self.opacity}")
-        if self.scale <= 0:
-            raise ValueError(f"scale should be above 0, got {self.scale}")
-        if self.trail_s < 0:
+        if not 0 < self.scale <= LARGEST_SCALE:
+            raise ValueError(f"scale should be above 0, at most {LARGEST_SCALE}, got {self.scale}")
+        if not self.trail_s >= 0:
             raise ValueError(f"trail_s should be 0 or more seconds, got {self.trail_s}")
 
 

@@ -57,6 +57,9 @@ class Place:
     sinks: list[State]
 
 
+FORMAT = 1
+"""Counts up whenever a state holds something else: no version continues the run of another."""
+
 _WORDS = ("frame", "time_s", "picture", "stats", "sinks")
 _START = Place(-1, 0.0, 0, {}, {}, [])
 
@@ -148,7 +151,7 @@ def open_places(
 
 def _save(path: Path, place: Place) -> None:
     whole = path.with_name(f"{path.name}.part")
-    words = {name: getattr(place, name) for name in _WORDS}
+    words = {name: getattr(place, name) for name in _WORDS} | {"format": FORMAT}
     try:
         with whole.open("wb") as file:
             np.savez(file, words=np.array(json.dumps(words)), **_named(place.tracker))
@@ -180,6 +183,11 @@ def load_place(folder: Path) -> Place | None:
         words = json.loads(str(arrays.pop("words")))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise PipelineError(f"cannot resume: {str(path)!r} is damaged ({error})") from error
+    if words.pop("format", None) != FORMAT:
+        raise PipelineError(
+            f"cannot resume: another version of this program began the run in {str(folder)!r}; "
+            "run it anew"
+        )
     tracker = {name.removeprefix("tracker."): value for name, value in arrays.items()}
     return Place(**words, tracker=tracker) if words["frame"] >= 0 else None
 

@@ -19,22 +19,34 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import configs
+from configs import user_path
 from pipeline.config import PipelineConfig
 from pipeline.detector import open_detector
 from pipeline.errors import PipelineError, SinkError
-from pipeline.frames import VideoInfo
+from pipeline.frames import Frame, VideoInfo
 from pipeline.inference import detect_async
 from pipeline.region import open_in_region
 from pipeline.resume import Place, frames_after, load_place, open_after, open_places
-from pipeline.sinks import FORMATS, Outputs, SinkContext, open_sinks, prepare
-from pipeline.sources import described_cameras, file_of, list_cameras, redact
+from pipeline.sinks import (
+    FORMATS,
+    SETTINGS,
+    SUMMARY,
+    Outputs,
+    SinkContext,
+    open_sinks,
+    open_view,
+    prepare,
+    split,
+)
+from pipeline.sources import described_cameras, file_of, is_path, list_cameras, redact
 from pipeline.stats import Progress, RunStats, RunSummary, TimedDetector, Totals, as_dict
 from pipeline.streams import SharedDetectors, run_beside, settings_of_each
 from trackers.sort import SortTracker
@@ -83,11 +95,15 @@ def run(
             source.info,
         ) as detector,
         # Only now: what a live source shows while the network gets ready would be dropped.
-        frames_after(source, place) as (reader, frames),
-        record(config, source.info, stats, is_new=place is None) as outputs,
+        frames_after(source, place) as (reader, coming),
         stopping(reader.close, stats) as stop,
+        # What an earlier run left stays as it is until this one has a picture, and a screen for it.
+        nullcontext(begun(coming)) as frames,
+        nullcontext(context_of(config, source.info, stats, stop)) as context,
+        open_view(context) as view,
+        record(config, source.info, stats, is_new=place is None) as outputs,
         open_places(config, outputs, source.info, stats, place) as places,
-        open_sinks(outputs, context_of(config, source.info, stats, stop), places.states) as sinks,
+        open_sinks(outputs, context, view, places.states) as sinks,
     ):
         tracker = SortTracker(config.tracker)
         places.go_on(tracker)
@@ -105,6 +121,15 @@ def run(
             if progress is not None:
                 progress.update()
     return stats.summary()
+
+
+def begun(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The same frames, once the first is there.
+
+    Raises:
+        SourceError: the source fails before it.
+    """
+    return chain(list(islice(frames, 1)), frames)
 
 
 def run_all(
@@ -130,8 +155,8 @@ def context_of(
 ) -> SinkContext:
     """What the sinks of this run may know of it."""
     file = None if info.is_live else file_of(config.source.source)
-    sound = None if file is None else str(file)
-    return SinkContext(info, config.output, config.render, stats, stop, sound)
+    path = None if file is None else str(file.absolute())
+    return SinkContext(info, config.output, config.render, stats, stop, path)
 
 
 def announcement(info: VideoInfo, detector: str, outputs: Outputs) -> str:
@@ -150,7 +175,7 @@ def record(
     outputs = prepare(config.output, info, spare=file_of(config.source.source))
     folder = outputs.folder
     if folder is not None and is_new:
-        _write_settings(folder / "config.yaml", config)
+        _write_settings(folder / SETTINGS, config)
     error: BaseException | None = None
     try:
         yield outputs
@@ -161,14 +186,14 @@ def record(
         if folder is not None:
             summary = json.dumps(as_dict(stats.summary(error)), indent=2)
             try:
-                (folder / "summary.json").write_text(summary + "\n")
+                (folder / SUMMARY).write_text(summary + "\n")
             except OSError as full:
                 log.warning("cannot write the summary: %s", full.strerror)
 
 
 def _write_settings(path: Path, config: PipelineConfig) -> None:
     try:
-        path.write_text(configs.dump(without_secrets(config)), encoding="utf-8")
+        path.write_text(configs.dump(without_secrets(from_anywhere(config))), encoding="utf-8")
     except OSError as error:
         raise SinkError(f"cannot write {str(path)!r}: {error.strerror}") from error
 
@@ -181,6 +206,28 @@ def without_secrets(config: PipelineConfig) -> PipelineConfig:
         options=dict.fromkeys(config.source.options, HIDDEN),
     )
     return dataclasses.replace(config, source=source)
+
+
+def from_anywhere(config: PipelineConfig) -> PipelineConfig:
+    """The same settings for whoever stands in another folder: paths of source and outputs whole."""
+    source, save = config.source.source, config.output.save
+    if is_path(source):
+        source = _whole_path(source)
+    if save is not None:
+        named = [split(entry) for entry in save]
+        save = tuple(
+            name if file is None else f"{name}:{_whole_path(file)}" for name, file in named
+        )
+    return dataclasses.replace(
+        config,
+        source=dataclasses.replace(config.source, source=source),
+        output=dataclasses.replace(config.output, save=save),
+    )
+
+
+def _whole_path(path: str) -> str:
+    """The path from the root on; `-` is standard output."""
+    return path if path == "-" else str(Path.cwd() / user_path(path))
 
 
 @contextmanager
@@ -227,7 +274,7 @@ def handling(on_signal: Callable[[int, FrameType | None], Any]) -> Iterator[None
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, as all mistakes."""
-        self.exit(MISTAKE, f"{self.prog}: {message} (see --help)\n")
+        self.exit(MISTAKE, f"{self.prog}: {redact(message)} (see --help)\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -348,7 +395,14 @@ def settings_of(arguments: argparse.Namespace) -> PipelineConfig:
     now = {"output.view": arguments.view, "detector.device": arguments.device}
     given = [*options, *(f"{path}={value}" for path, value in now.items() if value is not None)]
     folder = Path(arguments.resume)
-    config = configs.load(PipelineConfig, folder / "config.yaml", given)
+    if not (folder / SETTINGS).is_file():
+        several = sorted(each.parent.name for each in folder.glob(f"stream-*/{SETTINGS}"))
+        hint = f"; several sources were run: resume one of {', '.join(several)} in it"
+        raise configs.ConfigError(
+            f"nothing to resume in {redact(arguments.resume)!r}: no {SETTINGS} there"
+            f"{hint if several else ''}"
+        )
+    config = configs.load(PipelineConfig, folder / SETTINGS, given)
     output = dataclasses.replace(config.output, directory=folder)
     return dataclasses.replace(config, output=output)
 

@@ -94,7 +94,8 @@ class RunSummary:
     """That the detector looked at: all that are left, or fewer by `detector.interval`."""
 
     frames_dropped: int
-    """Read, and left out because a newer one was there. Always 0 for a file."""
+    """Left out because a newer one was there, which happens only to live sources, or lost because
+    they could not be decoded."""
 
     frames_written: int
     """That every output holds."""
@@ -342,14 +343,21 @@ class Progress:
         rate = (self._stats.processed - self._shown_frames) / (now - self._shown_s)
         self._shown_s, self._shown_frames = now, self._stats.processed
         line = _progress_line(self._stats, rate)
-        self._stream.write(f"\r{line}\x1b[K" if self._terminal else f"{line}\n")
-        self._stream.flush()
+        self._say(f"\r{line}\x1b[K" if self._terminal else f"{line}\n")
 
     def close(self) -> None:
         """Leave the terminal's line."""
-        if self._stream is not None and self._terminal:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        if self._terminal:
+            self._say("\r\x1b[K")
+
+    def _say(self, text: str) -> None:
+        """Show a text; nothing more once nobody reads."""
+        try:
+            if self._stream is not None:
+                self._stream.write(text)
+                self._stream.flush()
+        except OSError:
+            self._stream = None
 
 
 def _progress_line(stats: RunStats | Totals, rate: float) -> str:

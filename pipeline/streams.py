@@ -43,6 +43,8 @@ def settings_of_each(config: PipelineConfig, sources: Sequence[str]) -> list[Pip
             f"output.web_port: each of {len(sources)} sources has a port of its own, from "
             f"{output.web_port} on, but the last is {LAST_PORT}: choose a lower one"
         )
+    if "" in sources:
+        raise ConfigError("source.source should not be empty, and one of several is")
     return [
         dataclasses.replace(
             config,
@@ -101,7 +103,7 @@ class _Lent:
     def __init__(self, detector: Detector, pool: ThreadPoolExecutor, streams: int) -> None:
         self._detector, self._pool = detector, pool
         self.description = detector.description
-        # Its share of the threads, but two: one frame is looked at while one's result is taken.
+        # Its share of the threads, but at least two: one works while the other's result is taken.
         self.concurrency = min(detector.concurrency, max(2, detector.concurrency // streams))
 
     def detect(self, frame: Frame) -> Detections:

@@ -68,6 +68,7 @@ def load_photographs(annotations: Path, images: Iterable[Path]) -> list[Photogra
         content = json.loads(annotations.read_text())
         records, rows = content["images"], content["annotations"]
         sizes = {record["id"]: (record["height"], record["width"]) for record in records}
+        names = {record["id"]: record["file_name"] for record in records}
         labels: dict[int, list[dict[str, Any]]] = {number: [] for number in sizes}
         for row in rows:
             segmentation = _rle(row["segmentation"], *sizes[row["image_id"]])
@@ -80,15 +81,16 @@ def load_photographs(annotations: Path, images: Iterable[Path]) -> list[Photogra
     files = _read_files(images)
     photographs = []
     for record in records:
-        if record["file_name"] not in files:
+        name = names[record["id"]]
+        if name not in files:
             raise FileNotFoundError(
-                f"{annotations.name} names the picture {record['file_name']!r}, which is in none "
+                f"{annotations.name} names the picture {name!r}, which is in none "
                 f"of the {len(files)} files given: give every tar or folder of the set"
             )
         photographs.append(
             Photograph(
                 record["id"],
-                files[record["file_name"]],
+                files[name],
                 record["height"],
                 record["width"],
                 record.get("exhaustive", True),

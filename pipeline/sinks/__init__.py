@@ -1,6 +1,6 @@
 """Where results go: files, standard output, a window, a browser.
 
-    with open_sinks(outputs, context) as sinks:         every output on a thread of its own:
+    with open_sinks(outputs, context, view) as sinks:   every output on a thread of its own:
         sinks.write(frame, tracks)                      ──▶ Channel ──▶ draw ──▶ sink
                                                         ──▶ Channel ──▶ sink
 
@@ -30,7 +30,7 @@ from pipeline.sinks.base import (
     Writer,
 )
 from pipeline.sinks.coco import CocoSink
-from pipeline.sinks.config import FORMATS, OutputConfig, Outputs, prepare
+from pipeline.sinks.config import FORMATS, SETTINGS, SUMMARY, OutputConfig, Outputs, prepare, split
 from pipeline.sinks.cutouts import CutoutSink
 from pipeline.sinks.lines import (
     CSV_HEADER,
@@ -48,7 +48,9 @@ from trackers.tracks import Tracks
 
 __all__ = [
     "FORMATS",
+    "SETTINGS",
     "SINKS",
+    "SUMMARY",
     "OutputConfig",
     "Outputs",
     "Result",
@@ -57,7 +59,9 @@ __all__ = [
     "Sinks",
     "State",
     "open_sinks",
+    "open_view",
     "prepare",
+    "split",
 ]
 
 
@@ -137,13 +141,17 @@ class Sinks:
 
 @contextmanager
 def open_sinks(
-    outputs: Outputs, context: SinkContext, states: Sequence[State] | None = None
+    outputs: Outputs,
+    context: SinkContext,
+    view: Taker | None = None,
+    states: Sequence[State] | None = None,
 ) -> Iterator[Sinks]:
-    """Open the outputs of a run and its view; closed, they hold every frame.
+    """Open the outputs of a run; closed, they hold every frame.
 
     Args:
         outputs: what to write where.
         context: of the run.
+        view: of `open_view`, which gets the results, too.
         states: of each output, where the run goes on from; None for a new run.
 
     Raises:
@@ -160,9 +168,6 @@ def open_sinks(
             stack.callback(writer.close)
             writers.append(writer)
             context.stats.outputs[name] = "standard output" if target is None else str(target)
-        view = _open_view(context)
-        if view is not None:
-            stack.callback(view.close)
         try:
             yield Sinks(writers, view, context.stats)
         except BaseException:
@@ -170,8 +175,19 @@ def open_sinks(
             raise
 
 
-def _open_view(context: SinkContext) -> Window | Writer | None:
-    """What `output.view` asks for."""
+@contextmanager
+def open_view(context: SinkContext) -> Iterator[Taker | None]:
+    """What `output.view` asks for; None shows nothing.
+
+    Raises:
+        SinkError: there is no display, or the port is taken.
+    """
     if context.output.view == "web":
-        return Writer("web", WebSink(context), None, Drawing(context.render, context.stats))
-    return open_window(context)
+        drawing = Drawing(context.render, context.stats)
+        view: Window | Writer | None = Writer("web", WebSink(context), None, drawing)
+    else:
+        view = open_window(context)
+    with ExitStack() as stack:
+        if view is not None:
+            stack.callback(view.close)
+        yield view

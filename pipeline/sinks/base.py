@@ -57,8 +57,8 @@ class SinkContext:
     stop: Callable[[], None]
     """Ends the run as at the end of the source; from any thread."""
 
-    sound: str | None = None
-    """A file on this machine whose sound belongs to the pictures."""
+    file: str | None = None
+    """The file on this machine that the pictures are of, if it is one: its whole path."""
 
     state: State | None = None
     """What this sink's `mark` gave where the run goes on from; None in a new run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +24,17 @@ FORMATS = {
 }
 """The name of each output, and the file that it goes to."""
 
+SETTINGS, SUMMARY = "config.yaml", "summary.json"
+"""What lies beside the outputs in a folder."""
+
 STREAMING = frozenset({"jsonl", "mot", "mots", "csv"})
 """Outputs that can go to standard output."""
+
+FOLDERS = frozenset({"parquet", "cutouts"})
+"""Outputs that are folders, made where they are missing."""
+
+REPLACING = frozenset({"video", "coco"})
+"""Outputs whose file is replaced at the end: it must be a plain one, no device or pipe."""
 
 FILE_DEFAULT = ("video", "jsonl")
 """What is saved where nobody says what."""
@@ -75,6 +85,8 @@ class OutputConfig:
                 raise ValueError(
                     f"save: unknown format {name!r}{hint} (formats: {', '.join(FORMATS)})"
                 )
+            if target == "":
+                raise ValueError(f"save: {entry!r} names no file; leave the colon out, or name one")
             if target == "-" and name not in STREAMING:
                 raise ValueError(
                     f"save: {name} cannot go to standard output, only "
@@ -82,6 +94,8 @@ class OutputConfig:
                 )
         if [split(entry)[1] for entry in self.save or ()].count("-") > 1:
             raise ValueError("save: only one output can go to standard output")
+        if self.directory is not None and "\0" in str(self.directory):
+            raise ValueError(f"directory should be a path, got {str(self.directory)!r}")
         if self.view not in VIEWS:
             near = difflib.get_close_matches(self.view, VIEWS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -123,7 +137,8 @@ def prepare(config: OutputConfig, info: VideoInfo, spare: Path | None = None) ->
         spare: a file that no output may replace: the source.
 
     Raises:
-        SinkError: the folder cannot be made or written to, or two files would be one.
+        SinkError: the folder cannot be made or written to, a file cannot be where it is wanted, or
+            two files would be one.
     """
     wanted = config.save
     if wanted is None:
@@ -139,12 +154,18 @@ def prepare(config: OutputConfig, info: VideoInfo, spare: Path | None = None) ->
             files.append((name, folder / FORMATS[name]))
         else:
             files.append((name, None if target == "-" else user_path(str(target))))
-    _check_distinct(files, spare)
+    _check_distinct(files, folder, spare)
+    _check_places(files)
     return Outputs(folder, tuple(files))
 
 
-def _check_distinct(files: Sequence[tuple[str, Path | None]], spare: Path | None) -> None:
+def _check_distinct(
+    files: Sequence[tuple[str, Path | None]], folder: Path | None, spare: Path | None
+) -> None:
     taken = {} if spare is None else {spare.resolve(): "the source itself"}
+    if folder is not None:
+        taken[(folder / SETTINGS).resolve()] = "where the settings go"
+        taken[(folder / SUMMARY).resolve()] = "where the summary goes"
     for name, path in files:
         if path is None or (path.exists() and not path.is_file()):  # /dev/null takes anything
             continue
@@ -154,6 +175,24 @@ def _check_distinct(files: Sequence[tuple[str, Path | None]], spare: Path | None
                 "another file, or another folder with --output"
             )
         taken[path.resolve()] = f"where {name} goes"
+
+
+def _check_places(files: Sequence[tuple[str, Path | None]]) -> None:
+    """All outputs can be made, before the first of them takes the place of an older one."""
+    for name, path in files:
+        if path is None or name in FOLDERS:
+            continue
+        if path.is_dir():
+            why = "that is a folder; name a file"
+        elif not path.parent.is_dir():
+            why = f"there is no folder {str(path.parent)!r}"
+        elif not os.access(path if path.exists() else path.parent, os.W_OK):
+            why = "this user may not write there"
+        elif name in REPLACING and path.exists() and not path.is_file():
+            why = "that is no plain file; only a text format can go there"
+        else:
+            continue
+        raise SinkError(f"cannot write {name} to {str(path)!r}: {why}")
 
 
 def _make_folder(wanted: Path | None, name: str) -> Path:

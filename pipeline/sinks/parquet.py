@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,12 @@ except ImportError as error:
         "parquet needs pyarrow, which is not installed: pip install 'deepmask-tracking[parquet]'"
     ) from error
 
+FIRST_PART = "part-00000.parquet"
 PART_ROWS = 20_000
 """A part with so many rows is finished, and the next one begins."""
+
+ORIGIN = b"deepmask.source"
+"""In the metadata of each part: the file it is of, or the name of the stream."""
 
 SCHEMA = pa.schema(
     [
@@ -46,7 +51,9 @@ class ParquetSink:
     only readable files, with every row once. Parts are small, so that this stays cheap.
 
     Args:
-        target: folder of the data set; what it holds of a source of this name is replaced.
+        target: folder of the data set; what it holds of the same source is replaced. A name is a
+            word, never a number, for readers that guess types; where another source has it, it is
+            counted up.
         context: of the run.
 
     Raises:
@@ -56,16 +63,18 @@ class ParquetSink:
     def __init__(self, target: Path | None, context: SinkContext) -> None:
         if target is None:
             raise SinkError("parquet cannot go to standard output")
-        self._folder = target / f"source={context.info.name}"
         self._part = 0
         self._table = SCHEMA.empty_table()
         self._waiting: list[Any] = []
         self._written_s = time.monotonic()
+        origin = context.file or context.info.name
+        self._metadata = {ORIGIN: origin.encode("utf-8", "surrogateescape")}
         try:
+            self._folder = _partition(target, context.info.name, self._metadata)
             self._folder.mkdir(parents=True, exist_ok=True)
             self._go_on(context.state or {"part": 0, "rows": 0})
         except OSError as error:
-            raise self._failed(error) from error
+            raise _failed(target, error) from error
 
     def write(self, result: Result) -> None:
         if len(result.tracks):
@@ -85,7 +94,7 @@ class ParquetSink:
         try:
             self._write_part()
         except OSError as error:
-            raise self._failed(error) from error
+            raise _failed(self._folder, error) from error
 
     def mark(self) -> State:
         self.flush()
@@ -112,13 +121,28 @@ class ParquetSink:
         path = self._path()
         whole = path.with_name(f".{path.name}")
         try:
-            pq.write_table(self._table, whole, compression="zstd")
+            table = self._table.replace_schema_metadata(self._metadata)
+            pq.write_table(table, whole, compression="zstd")
             whole.replace(path)
         finally:
             whole.unlink(missing_ok=True)
 
-    def _failed(self, error: OSError) -> SinkError:
-        return SinkError(f"cannot write to {str(self._folder)!r}: {error.strerror or error}")
+
+def _failed(folder: Path, error: OSError) -> SinkError:
+    return SinkError(f"cannot write to {str(folder)!r}: {error.strerror or error}")
+
+
+def _partition(target: Path, name: str, origin: dict[bytes, bytes]) -> Path:
+    """The folder of a source in a data set: that of this source, or one that nobody has."""
+    name = f"video-{name}" if name.isdecimal() else name
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    folders = (target / f"source={each}" for each in names)
+    return next(folder for folder in folders if _is_of(folder / FIRST_PART, origin))
+
+
+def _is_of(part: Path, origin: dict[bytes, bytes]) -> bool:
+    """Whether nobody else wrote this part."""
+    return not part.is_file() or origin.items() <= (pq.read_schema(part).metadata or origin).items()
 
 
 def _rows(result: Result) -> Any:

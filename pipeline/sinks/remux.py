@@ -33,7 +33,7 @@ def remux(pictures: Path, target: Path, sound: str | None = None, first_s: float
         pictures: a file with one video stream that starts at 0.
         target: made anew.
         sound: a file whose first audio stream is copied, None for no sound.
-        first_s: time of the first picture in `sound`, counted from the first picture there.
+        first_s: time of the first picture on the clock of `sound`.
 
     Raises:
         FFmpegError: the video cannot be read or the target not be written.
@@ -90,17 +90,9 @@ def _copy(pictures: Path, target: Path, sound: str | None, first_s: float) -> No
             source = stack.enter_context(av.open(f"file:{sound}", metadata_errors="replace"))
             for audio in source.streams.audio[:1]:
                 copy = writer.add_stream_from_template(audio)
-                packets.append(_packets(source, audio, copy, _start_s(source) + first_s, end_s))
+                packets.append(_packets(source, audio, copy, first_s, end_s))
         for _, packet in heapq.merge(*packets, key=lambda timed: timed[0]):
             writer.mux(packet)
-
-
-def _start_s(container: InputContainer) -> float:
-    """When the first picture of a file is shown, on the clock of the file."""
-    for stream in container.streams.video:
-        if stream.start_time is not None and stream.time_base:
-            return float(stream.start_time * stream.time_base)
-    return 0.0
 
 
 def _packets(

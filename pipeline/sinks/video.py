@@ -41,6 +41,8 @@ _TIME_BASE = Fraction(1, 90000)
 _FINEST_MPEG4 = Fraction(1, 60000)
 _RATE = Fraction(25)
 
+LONGEST_PX = 16384
+
 # Costs less CPU time; without adaptive quantisation the file is smaller, too.
 _SPARED = "weightp=0:partitions=none:aq-mode=0:cabac=0"
 
@@ -70,7 +72,12 @@ class VideoSink:
     def __init__(self, target: Path | None, context: SinkContext) -> None:
         if target is None:
             raise SinkError("video cannot go to standard output")
-        self._path, self._sound = target, context.sound
+        if max(context.info.width, context.info.height) > LONGEST_PX:
+            raise SinkError(
+                f"cannot write a video of {context.info.width}x{context.info.height}: H.264 holds "
+                f"at most {LONGEST_PX} pixels a side; leave video out of --save"
+            )
+        self._path, self._sound, self._origin_s = target, context.file, context.info.origin_s
         self._before = target.with_name(f".{target.name}.before")
         self._is_mp4 = target.suffix.lower() in _MP4
         state = context.state or {"first_s": None, "pts": -1, "packets": 0}
@@ -172,7 +179,7 @@ class VideoSink:
         """Make the fragmented file a plain one, with its index in front of the pictures."""
         whole = self._path.with_name(f".{self._path.name}.part")
         try:
-            remux(self._path, whole, self._sound, self._first_s or 0.0)
+            remux(self._path, whole, self._sound, self._origin_s + (self._first_s or 0.0))
             whole.replace(self._path)
         except (OSError, FFmpegError) as error:
             whole.unlink(missing_ok=True)

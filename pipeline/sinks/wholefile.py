@@ -13,7 +13,8 @@ _STDOUT = 1
 class WholeFile:
     """Holds whole pieces only: each is written in one go, or taken back.
 
-    A kill comes before or after a piece, a full disk leaves the pieces before.
+    A kill comes before or after a piece, a full disk leaves the pieces before. Of standard output
+    nothing is taken back: it may be a file that others write to, too.
 
     Args:
         path: made anew; None for standard output.
@@ -25,6 +26,7 @@ class WholeFile:
 
     def __init__(self, path: Path | None, keep: int = 0) -> None:
         self._bytes = keep
+        self._may_cut = path is not None
         if path is None:
             self._file = os.dup(_STDOUT)
             return
@@ -42,7 +44,7 @@ class WholeFile:
         """Append a piece; gives its length.
 
         Raises:
-            OSError: there is no room, or nobody reads; what was there before is as it was.
+            OSError: there is no room, or nobody reads; a file is as it was before.
         """
         rest = memoryview(piece)
         try:
@@ -51,7 +53,8 @@ class WholeFile:
         except OSError:
             # A pipe or a device takes nothing back.
             with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._bytes)
+                if self._may_cut:
+                    os.ftruncate(self._file, self._bytes)
             raise
         self._bytes += len(piece)
         return len(piece)

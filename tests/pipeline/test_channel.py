@@ -205,3 +205,12 @@ def test_several_at_both_ends() -> None:
 def test_capacity_is_at_least_one() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Channel(0)
+
+
+def test_a_closed_channel_of_a_live_source_keeps_what_waits():
+    channel: Channel[int] = Channel(1, Policy.LATEST)
+    channel.put(1)
+    channel.close()
+    with pytest.raises(Closed):
+        channel.put(2)
+    assert list(channel) == [1]

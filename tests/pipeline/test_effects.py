@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline import effects
 from pipeline.errors import PipelineError
 from pipeline.frames import Frame
 from pipeline.render import RenderConfig, Renderer
@@ -206,3 +207,12 @@ def test_picture_that_is_none(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(PipelineError, match="cannot read the picture"):
         Renderer(RenderConfig(picture=str(tmp_path / "text.png")))
+
+
+@pytest.mark.parametrize("strength", [1e-6, 0.02, 1.0])
+@pytest.mark.parametrize("size", [(20, 30), (240, 320), (1080, 1920)])
+def test_privacy_leaves_nothing_as_it_was_at_any_size_and_strength(size, strength):
+    picture = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    for smooth in (False, True):
+        change = effects.coarse(picture, strength, smooth).astype(int) - picture
+        assert np.abs(change).mean() > 40

@@ -113,3 +113,19 @@ def test_parquet_demo_prints_a_line_for_each_object(tmp_path, monkeypatch, capsy
         monkeypatch.setattr(read_parquet, name, lambda _: __import__("no_such_package"))
     read_parquet.main()
     assert capsys.readouterr().out.startswith("skipped: neither DuckDB nor pandas")
+
+
+def test_two_files_of_one_name_share_a_data_set(tmp_path):
+    for run, file in enumerate(["/a/clip.mp4", "/b/clip.mp4", "/a/clip.mp4"]):
+        sink = SINKS["parquet"](tmp_path / "all", dataclasses.replace(context(), file=file))
+        for frame, tracks in results([0.0, 0.04][: 1 + run % 2]):
+            sink.write(Result(frame, tracks, 1.0))
+        sink.close()
+    rows = pq.read_table(tmp_path / "all").to_pylist()
+    assert sorted(row["source"] for row in rows) == 2 * ["clip"] + 4 * ["clip-2"]
+
+
+@pytest.mark.parametrize("name", ["1", "0001"])
+def test_a_source_whose_name_is_a_number_stays_a_word(name, tmp_path):
+    save(tmp_path, "parquet", results([0.0]), dataclasses.replace(INFO, name=name))
+    assert {row["source"] for row in table(tmp_path)} == {f"video-{name}"}

@@ -205,10 +205,28 @@ def test_resume_with_outputs_that_were_changed_is_one_line(video, tmp_path, scri
 def test_resume_of_nothing_and_with_other_settings_are_mistakes(video, tmp_path, scripted, capsys):
     scripted()
     assert main(["--resume", str(tmp_path), "--quiet"]) == 2
-    assert "no such settings file" in capsys.readouterr().err
+    assert "no config.yaml there" in capsys.readouterr().err
     arguments = ["--resume", str(tmp_path), "--source", str(video), "--quiet"]
     assert main(arguments) == 2
     assert "leave out --source" in capsys.readouterr().err
     assert run(video, tmp_path / "live", "--set", "source.live=true", "--view", "none") == 0
     assert main(["--resume", str(tmp_path / "live"), "--quiet"]) == 2
     assert "nothing to resume" in capsys.readouterr().err
+
+
+def test_a_run_of_another_version_is_not_continued(video, tmp_path, scripted, monkeypatch, capsys):
+    killed(video, tmp_path / "killed", 57, scripted)
+    monkeypatch.setattr("pipeline.resume.FORMAT", 99)
+    scripted()
+    assert main(["--resume", str(tmp_path / "killed"), "--quiet"]) == 2
+    assert "another version of this program began the run" in capsys.readouterr().err
+
+
+def test_resume_works_from_another_folder(video, tmp_path, scripted, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here" / "clip.mp4").symlink_to(video)
+    killed(Path("clip.mp4"), tmp_path / "out", 57, scripted)
+    monkeypatch.chdir(tmp_path)
+    scripted()
+    assert main(["--resume", str(tmp_path / "out"), "--quiet"]) == 0

@@ -30,7 +30,7 @@ from pipeline.detector import DetectorConfig
 from pipeline.errors import InferenceError, SourceBroken, SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.run import main
-from pipeline.sources import SourceConfig
+from pipeline.sources import SourceConfig, open_source
 from tests import scenes
 from tests.fakes import ScriptedDetector
 from tests.pipeline import media
@@ -197,6 +197,23 @@ def test_sound_of_a_file_is_kept_in_time(start_s, expected, tmp_path, scripted):
     assert main([*arguments, "--start", str(start_s)]) == 0
     assert beeps_s(tmp_path / "video.mp4") == expected
     assert len(decoded(tmp_path / "video.mp4")) == 75 - round(start_s * 25)
+
+
+def test_sound_of_a_recording_that_begins_in_the_middle_is_in_time(tmp_path, scripted):
+    whole = with_sound(tmp_path / "whole.ts", "mp2", seconds=14.0)
+    part = tmp_path / "part.ts"
+    content = whole.read_bytes()
+    part.write_bytes(content[len(content) // 188 // 10 * 188 :])
+    origins = []
+    for path in (whole, part):
+        with open_source(SourceConfig(source=str(path))) as source:
+            origins.append(source.info.origin_s)
+    scripted()
+    assert main(["--source", str(part), "--output", str(tmp_path), "--save", "video"]) == 0
+    skipped_s = origins[1] - origins[0]
+    assert skipped_s > 5  # the next key frame is far away
+    wanted = [second - skipped_s for second in range(14) if second >= skipped_s]
+    assert beeps_s(tmp_path / "video.mp4") == pytest.approx(wanted, abs=0.11)
 
 
 def test_sound_is_that_of_the_source_and_of_no_other_file(tmp_path, monkeypatch, scripted):
@@ -501,10 +518,18 @@ def test_full_disk_is_one_line_and_leaves_the_rest_valid(video, tmp_path, script
             "unknown setting 'tracker.lst_s'; did you mean 'tracker.lost_s'?",
         ),
         (["--set", "tracker.lost_s=long"], "'tracker.lost_s' should be float, got str 'long'"),
-        (["--set", "detector.interval=0"], "detector.interval should be 1 or more, or auto, got 0"),
+        (
+            ["--set", "detector.interval=0"],
+            "detector.interval should be in [1, 1000], or auto, got 0",
+        ),
         (["--set", "detector.interval=often"], "'detector.interval' should be int or "),
         (["--save", "vido"], "output.save: unknown format 'vido'; did you mean 'video'?"),
         (["--view", "windo"], "did you mean 'window'?"),
+        (["--set", "render.strength=.nan"], "render.strength should be above 0, got nan"),
+        (["--set", "render.scale=1e6"], "render.scale should be above 0, at most 100"),
+        (["--set", "source.options={[a]: 1}"], "a key should be a plain word"),
+        (["--source", "good.mp4", "--source", ""], "source.source should not be empty"),
+        (["--source", "http://[::1"], "cannot open stream 'http://[::1'"),
         (["--set", "detector.threads=-3"], "detector.threads should be 0 or more, got -3"),
         (
             ["--set", "detector.proposals.max_count=0"],
@@ -526,7 +551,16 @@ def test_full_disk_is_one_line_and_leaves_the_rest_valid(video, tmp_path, script
         (["--source", "~nobody-here/a.mp4"], "cannot open '~nobody-here/a.mp4': no such file"),
         (["--source", "a" * 5000], "File name too long"),
         (["--source", "good.mp4", "--output", "text.mp4/out"], "cannot write to the folder"),
-        (["--source", "good.mp4", "--save", "jsonl:a/b/c.jsonl"], "cannot write to 'a/b/c.jsonl'"),
+        (["--source", "good.mp4", "--save", "jsonl:a/b/c.jsonl"], "there is no folder 'a/b'"),
+        (["--source", "good.mp4", "--save", "jsonl:"], "'jsonl:' names no file"),
+        (["--source", "good.mp4", "--save", "jsonl:."], "that is a folder"),
+        (["--source", "good.mp4", "--save", "coco:/dev/full"], "that is no plain file"),
+        (
+            ["--source", "good.mp4", "--output", ".", "--save", "jsonl:config.yaml"],
+            "that is where the settings go",
+        ),
+        (["--resume", "rtsp://user:s3cret@host/a"], "nothing to resume in 'rtsp://host/a'"),
+        (["rtsp://user:s3cret@host/a"], "unrecognized arguments: rtsp://host/a"),
         (["--source", "good.mp4", "--view", "window"], "cannot open a window: there is no display"),
     ],
 )
@@ -552,6 +586,22 @@ def test_mistake_is_one_line_and_exit_code_2(
     assert error.count("\n") == 1
     assert message in error
     assert video.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [["--start", "99"], ["--view", "window"], ["--save", "video,cutouts,jsonl:none/x.jsonl"]],
+    ids=["past the end", "no screen", "no folder"],
+)
+def test_a_mistake_leaves_the_results_of_before(mistake, video, tmp_path, monkeypatch, scripted):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    scripted()
+    here = ["--source", str(video), "--output", str(tmp_path), "--quiet"]
+    assert main([*here, "--view", "none", "--save", "video,jsonl,cutouts", "--duration", "1"]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main([*here, *mistake]) == 2
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
 
 
 def test_help_names_the_presets_and_formats(capsys):

@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +31,7 @@ from pipeline.sinks import (
     OutputConfig,
     Result,
     open_sinks,
+    open_view,
     prepare,
     window,
 )
@@ -401,7 +404,10 @@ def test_window_shows_blue_green_red_and_stops_on_q(monkeypatch):
         monkeypatch.setattr(cv2, name, action)
     run = dataclasses.replace(context(view="window"), stop=stopped.set)
     nothing = tracks_of(discs(SIZE, [], 3))
-    with open_sinks(prepare(OutputConfig(save=()), INFO), run) as sinks:
+    with (
+        open_view(run) as view,
+        open_sinks(prepare(OutputConfig(save=()), INFO), run, view) as sinks,
+    ):
         sinks.write(Frame(0, 0.0, ramp()), nothing)
     assert stopped.is_set()
     assert (shown[0][..., ::-1] == ramp()).all()
@@ -434,6 +440,25 @@ def test_web_view_says_that_its_port_is_taken():
         other.listen()
         with pytest.raises(SinkError, match=r"port \d+: Address already in use; --set"):
             WebSink(context(view="web", web_port=other.getsockname()[1]))
+
+
+def test_what_standard_output_held_before_is_not_cut(tmp_path):
+    """Its file is full: what is written of a piece stays, as does what others wrote before."""
+    path = tmp_path / "all.jsonl"
+    path.write_bytes(b"before\n")
+    code = (
+        "import resource, signal\n"
+        "from pipeline.sinks.wholefile import WholeFile\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "file = WholeFile(None)\n"
+        "file.write(b'one\\n')\n"
+        "try:\n    file.write(b'x' * 200)\nexcept OSError:\n    pass\n"
+    )
+    root = Path(__file__).parents[2]
+    with path.open("ab") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, cwd=root, check=True)
+    assert path.read_bytes().startswith(b"before\none\n")
 
 
 def test_standard_output_is_the_real_one(capfd):

@@ -126,3 +126,15 @@ def test_progress_is_sparse_in_a_log_and_silent_on_request():
     assert log.getvalue().count("\n") == 1
     assert "\r" not in log.getvalue()
     Progress(stats, None).update()
+
+
+def test_progress_goes_silent_when_nobody_reads():
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    progress = Progress(counted(3), Gone())
+    progress._every_s = 0.0
+    progress.update()
+    progress.update()
+    progress.close()
