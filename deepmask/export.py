@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -103,15 +103,16 @@ def merged(head: MaskHead) -> MaskHead:
 
 def _convert(module: nn.Module, example: Tensor | dict[str, Tensor]) -> openvino.Model:
     with warnings.catch_warnings():
-        # Tracing takes the pyramid's shape for constant. So it is: one graph an input size.
+        # Of shapes that tracing takes for constant; the graph is reshaped to each input size.
         warnings.simplefilter("ignore")
         return openvino.convert_model(module, example_input=example)
 
 
 def _save(model: openvino.Model, path: Path) -> None:
-    """Write under another name first, so that a second process never reads half a file."""
+    """Write elsewhere first, so that nobody else who starts now reads half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.xml")
-    openvino.save_model(model, partial, compress_to_fp16=True)
-    partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
-    partial.replace(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.stem}-") as folder:
+        partial = Path(folder) / path.name
+        openvino.save_model(model, partial, compress_to_fp16=True)
+        partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
+        partial.replace(path)

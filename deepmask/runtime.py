@@ -29,6 +29,12 @@ from deepmask.proposals import Windows, choose_cells
 
 log = logging.getLogger(__name__)
 
+MOST_SHAPES = 32
+"""Networks compiled for so many input sizes are kept, those used last: each takes some 60 MB."""
+
+_first_use, _converting = threading.Lock(), threading.Lock()
+"""Of a process: neither OpenVINO's binding nor torch's tracing bears two threads at these."""
+
 Precision = Literal["auto", "int8", "bf16", "f32"]
 
 FORMAT = 14
@@ -91,9 +97,9 @@ class OpenVinoRuntime:
         if not hasattr(self._local, "dense"):
             # A thread's first call is alone. OpenVINO's Python binding fills its tables at first
             # use, and two threads that both do so wait for each other for ever.
-            with self._lock:
-                self._local.dense = {}
+            with _first_use:
                 self._local.halves = [half.create_infer_request() for half in self._halves]
+                self._local.dense = {}
                 return self._infer(image, size, min_score, count)
         return self._infer(image, size, min_score, count)
 
@@ -125,13 +131,15 @@ class OpenVinoRuntime:
 
     def _requests(self, size: tuple[int, int]) -> tuple[Any, Any, Any]:
         """This thread's infer requests for pictures of `size`."""
-        if size not in self._local.dense:
+        requests = self._local.dense
+        if size not in requests:
             with self._lock:
                 if size not in self._dense:
                     name = "dense8" if self.precision == "int8" else "dense"
                     self._dense[size] = self._open(name, size)
-            self._local.dense[size] = self._dense[size].create_infer_request()
-        return self._local.dense[size], *self._local.halves
+                network = _latest(self._dense, size)
+            requests[size] = network.create_infer_request()
+        return _latest(requests, size), *self._local.halves
 
     def _load_config(self) -> DeepMaskConfig:
         """The network's config, without torch where the cache knows it."""
@@ -150,10 +158,11 @@ class OpenVinoRuntime:
         path = self.cache / f"{name}.xml"
         if path.is_file():
             try:
-                return self._compile(path, size)
+                return self._compile_or_not_keep(path, size)
             except RuntimeError as error:
                 log.warning("converting again, the cached network is damaged: %s", error)
                 shutil.rmtree(self.cache / "compiled", ignore_errors=True)
+                path.unlink(missing_ok=True)
         from deepmask import checkpoint, export
 
         convert = {
@@ -162,7 +171,12 @@ class OpenVinoRuntime:
             "judge": export.judge,
             "draw": export.draw,
         }
-        convert[name](checkpoint.load(self.weights), path)
+        with _converting:
+            if not path.is_file():
+                convert[name](checkpoint.load(self.weights), path)
+        return self._compile_or_not_keep(path, size)
+
+    def _compile_or_not_keep(self, path: Path, size: tuple[int, int] | None) -> Any:
         try:
             return self._compile(path, size)
         except RuntimeError as error:
@@ -227,6 +241,14 @@ def _no_windows(config: DeepMaskConfig) -> Windows:
     )
 
 
+def _latest(kept: dict[tuple[int, int], Any], size: tuple[int, int]) -> Any:
+    """What is kept for `size`, now the one used last; forgets what was used longest ago."""
+    kept[size] = kept.pop(size)
+    if len(kept) > MOST_SHAPES:
+        del kept[next(iter(kept))]
+    return kept[size]
+
+
 def _cache_folder(weights: Path) -> Path:
     """Where the graphs made of `weights` are kept: below XDG_CACHE_HOME, else ~/.cache.
 
@@ -242,6 +264,9 @@ def _cache_folder(weights: Path) -> Path:
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if os.access(folder, os.W_OK):
+                for old in folder.parent.glob(f"{digest}-{version}-*"):
+                    if old != folder:  # of an earlier version of this project
+                        shutil.rmtree(old, ignore_errors=True)
                 return folder
     raise OSError(
         f"no folder for the converted network: neither {user} nor {root} can be written; "

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ MOST_PROGRAMS = 64
 """Batch sizes and shapes that a lane remembers; the one not used for longest goes first."""
 
 Work = Callable[[], tuple[Tensor, ...]]
+Captured = tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]]
+Capture = Callable[[Work], Captured | None]
 
 _capturing = threading.Lock()
 """CUDA captures one graph at a time in a process."""
@@ -148,10 +150,11 @@ class TorchRuntime:
         )
         return objectness, quality.float().sigmoid(), masks.sigmoid(), windows[cells], appearance
 
-    def capture(
-        self, work: Work, stream: torch.cuda.Stream
-    ) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]] | None:
-        """`work` as a graph and where its results will be; None where a GPU refuses that."""
+    def capture(self, work: Work, stream: torch.cuda.Stream, pool: Any = None) -> Captured | None:
+        """`work` as a graph and where its results will be; None where a GPU refuses that.
+
+        Graphs that share a `pool` of memory must not run at once, nor read each other's results.
+        """
         with _capturing:
             if not self.graphs:
                 return None
@@ -161,7 +164,9 @@ class TorchRuntime:
                 work()  # a thread's first call makes handles of libraries: no graph can hold that
                 graph = torch.cuda.CUDAGraph()
                 # Other threads go on with their work meanwhile.
-                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                with torch.cuda.graph(
+                    graph, pool=pool, stream=stream, capture_error_mode="thread_local"
+                ):
                     return graph, work()
             except RuntimeError as error:
                 self.graphs = False
@@ -189,11 +194,14 @@ class _Lane:
             torch.cuda.Stream(runtime.device) if cuda else None  # type: ignore[no-untyped-call]
             for _ in range(2)
         )
+        # One for all graphs of a lane: they run one after another, and their results are copied.
+        self.pool = torch.cuda.graph_pool_handle() if cuda else None
         self.programs: dict[tuple[_Shape, int], _Program] = {}
 
     def run(self, shape: _Shape, pictures: Sequence[Tensor]) -> list[list[Tensor]]:
         """What `TorchRuntime.look` says of each picture, in the CPU's memory."""
-        batch = 1 << (len(pictures) - 1).bit_length()  # a power of two: fewer programs
+        # A power of two, or all that there can be: few programs.
+        batch = min(1 << (len(pictures) - 1).bit_length(), self.runtime.batch)
         with torch.inference_mode(), torch.cuda.stream(self.stream):
             program = self._program(shape, batch)
             results = [result.to("cpu", non_blocking=True) for result in program(pictures)]
@@ -205,7 +213,10 @@ class _Lane:
         if (shape, batch) not in self.programs:
             if len(self.programs) == MOST_PROGRAMS:
                 del self.programs[next(iter(self.programs))]
-            self.programs[shape, batch] = _Program(self.runtime, shape, batch, self.captures)
+            capture = None
+            if self.captures is not None:
+                capture = partial(self.runtime.capture, stream=self.captures, pool=self.pool)
+            self.programs[shape, batch] = _Program(self.runtime, shape, batch, capture)
         program = self.programs[shape, batch] = self.programs.pop((shape, batch))  # now the newest
         return program
 
@@ -219,25 +230,25 @@ class _Program:
         runtime: what looks.
         shape: of each picture.
         batch: pictures that it holds, B.
-        captures: on which stream a GPU's graph is captured, else None.
+        capture: makes a graph of its work on a GPU, else None.
     """
 
     def __init__(
-        self, runtime: TorchRuntime, shape: _Shape, batch: int, captures: torch.cuda.Stream | None
+        self, runtime: TorchRuntime, shape: _Shape, batch: int, capture: Capture | None
     ) -> None:
-        self.runtime, self.captures = runtime, captures
+        self.capture = capture
         size = (batch, *shape.picture)
         self.pixels = torch.zeros(size, dtype=torch.uint8, device=runtime.device)
         self.look = partial(runtime.look, self.pixels, shape.size, shape.most)
         self.runs = 0
-        self.captured: tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]] | None = None
+        self.captured: Captured | None = None
 
     def __call__(self, pictures: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Results of `look`: up to B pictures' and, after them, what is left of earlier ones'."""
         for place, picture in zip(self.pixels, pictures, strict=False):
             place.copy_(picture, non_blocking=True)
-        if self.runs == 1 and self.captures is not None:
-            self.captured = self.runtime.capture(self.look, self.captures)
+        if self.runs == 1 and self.capture is not None:
+            self.captured = self.capture(self.look)
         self.runs += 1
         if self.captured is None:
             return self.look()

@@ -27,16 +27,20 @@ Image = NDArray[np.uint8]
 
 
 class Endless(torch.utils.data.IterableDataset[T]):
-    """`make(first)`, `make(first + 1)` ..., for a loader whose processes take turns."""
+    """`make(first)`, `make(first + 1)` ..., for a loader whose processes take turns.
 
-    def __init__(self, make: Callable[[int], T], first: int) -> None:
-        self.make, self.first = make, first
+    Each makes whole batches: the n-th holds the same samples, however many processes there are.
+    """
+
+    def __init__(self, make: Callable[[int], T], first: int, batch: int) -> None:
+        self.make, self.first, self.batch = make, first, batch
 
     def __iter__(self) -> Iterator[T]:
         cv2.setNumThreads(0)  # the processes are threads enough
         info = torch.utils.data.get_worker_info()
         step, offset = (info.num_workers, info.id) if info else (1, 0)
-        return map(self.make, itertools.count(self.first + offset, step))
+        starts = itertools.count(self.first + offset * self.batch, step * self.batch)
+        return (self.make(start + i) for start in starts for i in range(self.batch))
 
 
 class Samples:

@@ -30,6 +30,8 @@ from deepmask.training.measured import measure
 from deepmask.training.plans import load_sets
 from deepmask.training.trainer import Trainer
 
+VALIDATED = ("mask AR@10", "mask AR@100", "box AR@100")
+
 
 def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
     """Run or go on with one training.
@@ -51,7 +53,10 @@ def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
 
 
 def validate(network: DeepMask, photographs: Sequence[Photograph]) -> dict[str, float]:
-    """Average recall of masks and boxes at 640 px on a fixed part of the validation set."""
+    """Average recall of masks and boxes at 640 px on a fixed part of the validation set.
+
+    Nothing where no photograph of that is labelled in full.
+    """
     runtime = TorchRuntime(copy.deepcopy(network), next(network.parameters()).device)
     config = dataclasses.replace(EVALUATION, sizes_px=(640,), mirrored=False, decoded=200)
     results = [
@@ -61,11 +66,9 @@ def validate(network: DeepMask, photographs: Sequence[Photograph]) -> dict[str, 
     ]
     masks = average_recall(photographs, results, "segm")
     boxes = average_recall(photographs, results, "bbox")
-    return {
-        "mask AR@10": round(masks["AR@10"], 4),
-        "mask AR@100": round(masks["AR@100"], 4),
-        "box AR@100": round(boxes["AR@100"], 4),
-    }
+    found = {f"mask {name}": value for name, value in masks.items()}
+    found |= {f"box {name}": value for name, value in boxes.items()}
+    return {name: round(found[name], 4) for name in VALIDATED if name in found}
 
 
 def plot(log_file: Path, picture: Path) -> None:
@@ -76,7 +79,7 @@ def plot(log_file: Path, picture: Path) -> None:
     for key in ("score", "bce", "dice", "quality", "iou"):
         known = [row for row in rows if key in row]
         left.plot([r["progress"] for r in known], [r[key] for r in known], label=key, linewidth=1)
-    for key in ("mask AR@10", "mask AR@100", "box AR@100"):
+    for key in VALIDATED:
         known = [row for row in rows if key in row]
         right.plot([r["progress"] for r in known], [r[key] for r in known], "o-", label=key)
     for axis, name in ((left, "training: losses, mask IoU"), (right, "validation part")):

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 Sets = dict[str, list[Photograph]]
 Validate = Callable[[DeepMask], dict[str, float]]
 LOG_STEPS = 50
+_RATES = ("peak", "weight_decay")
 _cell_tables = lru_cache(maxsize=8)(cell_tables)
 
 
@@ -40,7 +41,11 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, output: Path, validate: Validate | None = None) -> None:
         self.config, self.output, self.validate = config, output, validate
-        cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+        if config.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"device 'cuda' asked for, but this torch ({torch.__version__}) finds no CUDA GPU"
+            )
+        cuda = config.device != "cpu" and torch.cuda.is_available()
         self.device = torch.device("cuda" if cuda else "cpu")
         torch.manual_seed(config.seed)
         network = _begin(config)
@@ -148,10 +153,11 @@ class Trainer:
         checkpoint.save(self.output / "weights.safetensors", self.average, notes)
 
     def resume(self) -> None:
-        """Go on from `resume.pt` in the output folder.
+        """Go on from `resume.pt` in the output folder, with the rates of the settings.
 
         Raises:
             FileNotFoundError: there is none.
+            CheckpointError: it is of another network.
         """
         path = self.output / "resume.pt"
         if not path.is_file():
@@ -160,9 +166,17 @@ class Trainer:
                 "resume, or begin without --resume"
             )
         state = torch.load(path, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        rates = [{key: group[key] for key in _RATES} for group in self.optimizer.param_groups]
+        try:
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise checkpoint.CheckpointError(
+                f"{str(path)!r} is of another network, or of other frozen stages: {error}"
+            ) from error
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group.update(rate)
         self.images, self.steps, self.elapsed_s, self.validated = state["numbers"]
         log.info("resumed at %d images", self.images)
 
@@ -178,12 +192,12 @@ class Trainer:
             pin_memory=self.device.type == "cuda",
         )
         if store is None:
-            for batch in load(Endless(Samples(sets, self.config, stage), self.images)):
+            for batch in load(Endless(Samples(sets, self.config, stage), self.images, stage.batch)):
                 yield {key: v.to(self.device, non_blocking=True) for key, v in batch.items()}
             return
         samples = DeviceSamples(store, self.config, stage)
         planner = Planner(sets, self.config, stage)
-        for plans in load(Endless(planner, self.images), collate_fn=collate):
+        for plans in load(Endless(planner, self.images, stage.batch), collate_fn=collate):
             yield samples.draw(plans)
 
     def _set_rates(self) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -166,3 +167,45 @@ def test_threads_that_begin_together_do_not_wait_for_each_other(weights, cache):
     for _ in range(3):
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
         assert done.stdout.strip() == "8"
+
+
+def test_two_starts_at_once_share_a_cold_cache(weights, image, cache):
+    with ThreadPoolExecutor(2) as pool:
+        runtimes = list(pool.map(lambda _: OpenVinoRuntime(weights, threads=1), range(2)))
+        first, second = pool.map(lambda runtime: runtime(image, SIZE, 0.3, 20), runtimes)
+    np.testing.assert_array_equal(first.masks, second.masks)
+    assert {path.name for path in runtimes[0].cache.iterdir() if path.is_dir()} == {"compiled"}
+
+
+def test_sizes_used_long_ago_are_forgotten(weights, image, cache, monkeypatch):
+    monkeypatch.setattr("deepmask.runtime.MOST_SHAPES", 2)
+    runtime = OpenVinoRuntime(weights, threads=1)
+    sizes = [(64, 96), (96, 96), (128, 96), (64, 96)]
+    answers = [runtime(image, size, 0.1, 20).scores for size in sizes]
+    np.testing.assert_array_equal(answers[0], answers[-1])
+    assert list(runtime._dense) == list(runtime._local.dense) == sizes[-2:]
+
+
+def test_graphs_of_earlier_versions_leave_the_cache(weights, cache, monkeypatch):
+    monkeypatch.setattr("deepmask.runtime.FORMAT", 1)
+    old = OpenVinoRuntime(weights, threads=1).cache
+    monkeypatch.setattr("deepmask.runtime.FORMAT", 2)
+    assert OpenVinoRuntime(weights, threads=1).cache.is_dir()
+    assert not old.exists()
+
+
+@pytest.mark.parametrize("size", [(64, 480), (352, 96), (416, 544)])
+def test_one_graph_serves_all_sizes(size, weights, image, cache):
+    reference = TorchRuntime(checkpoint.load(weights), torch.device("cpu"))
+    wanted = reference(image, size, 0.1, 30)
+    given = OpenVinoRuntime(weights, threads=1, precision="f32")(image, size, 0.1, 30)
+    places = {tuple(window): k for k, window in enumerate(wanted.windows.round(2).tolist())}
+    pairs = [
+        (k, places[tuple(window)])
+        for k, window in enumerate(given.windows.round(2).tolist())
+        if tuple(window) in places  # cells that are as good as each other take turns
+    ]
+    mine, theirs = np.array(pairs).T
+    assert len(pairs) > 15
+    np.testing.assert_allclose(given.scores[mine], wanted.scores[theirs], atol=0.01)
+    np.testing.assert_allclose(given.masks[mine], wanted.masks[theirs], atol=0.03)

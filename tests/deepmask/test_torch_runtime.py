@@ -80,6 +80,18 @@ def test_what_waits_is_looked_at_together_and_what_comes_alone_at_once():
     assert sorted(runtime.batches[1:]) == [1, 2, 4]  # the picture of another shape is by itself
 
 
+def test_a_batch_is_never_larger_than_asked_for():
+    runtime = Watched(batch=5)
+    with ThreadPoolExecutor(8) as pool:
+        runs = [pool.submit(runtime, pictures(1)[0], SIZE, 0.2, 10)]
+        assert runtime.began.wait(60)
+        runs += [pool.submit(runtime, picture, SIZE, 0.2, 10) for picture in pictures(5)]
+        wait_for_waiting(runtime, 5)
+        runtime.go.set()
+        assert all(len(run.result().scores) <= 10 for run in runs)
+    assert runtime.batches == [1, 5]
+
+
 def test_a_failure_reaches_every_call_of_its_batch_and_ends_there(monkeypatch):
     runtime = TorchRuntime(small_network(), CPU, batch=4)
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import io
+import itertools
 import json
+import operator
 import tarfile
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -14,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from pycocotools import mask as coco_mask
 
+from deepmask.checkpoint import CheckpointError
 from deepmask.config import DeepMaskConfig
 from deepmask.geometry import cell_windows
 from deepmask.training import losses, trainer
@@ -25,8 +28,8 @@ from deepmask.training.measured import measure_norms
 from deepmask.training.patches import Objects, TargetMaker
 from deepmask.training.plans import Damage, load_sets
 from deepmask.training.resample import resample, weights
-from deepmask.training.samples import Samples
-from deepmask.training.train import main
+from deepmask.training.samples import Endless, Samples
+from deepmask.training.train import main, validate
 from tests.networks import small_network
 from tests.operators import WAITING, Asked
 
@@ -452,3 +455,42 @@ def test_a_mistake_is_one_line(discs, tmp_path, capsys):
     message = capsys.readouterr().err.strip()
     assert "images" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_same_however_many_processes_make_them(workers):
+    def batches(first, count):
+        endless = Endless(operator.pos, first, batch=4)
+        loader = torch.utils.data.DataLoader(endless, batch_size=4, num_workers=workers)
+        return [batch.tolist() for batch in itertools.islice(loader, count)]
+
+    wanted = [list(range(at, at + 4)) for at in range(0, 24, 4)]
+    assert batches(0, 6) == wanted
+    assert batches(8, 4) == wanted[2:]  # resumed after two
+
+
+def test_a_resumed_training_takes_the_rates_it_is_given(discs, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "load_imagenet", lambda trunk, name: None)
+    network = DeepMaskConfig(channels=16, embedding=32)
+    trainer.Trainer(TrainConfig(network=network, device="cpu"), tmp_path).save()
+    given = TrainConfig(
+        network=network, device="cpu", head_rate=3e-5, trunk_rate=2e-6, weight_decay=0.5
+    )
+    resumed = trainer.Trainer(given, tmp_path)
+    resumed.resume()
+    groups = {(group["peak"], group["weight_decay"]) for group in resumed.optimizer.param_groups}
+    assert groups == {(3e-5, 0.5), (3e-5, 0.0), (2e-6, 0.5), (2e-6, 0.0)}
+    other = DeepMaskConfig(channels=24, embedding=32)
+    with pytest.raises(CheckpointError, match="is of another network"):
+        trainer.Trainer(TrainConfig(network=other, device="cpu"), tmp_path).resume()
+
+
+def test_validation_without_complete_labels_says_nothing():
+    assert validate(small_network(), []) == {}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_one_line(discs, tmp_path, capsys):
+    folders = ["--data", str(discs), "--output", str(tmp_path)]
+    assert main([*folders, "--set", "device=cuda", "--set", "data.shares={things: 1}"]) == 2
+    assert "device 'cuda' asked for, but this torch" in capsys.readouterr().err
