@@ -477,7 +477,7 @@ class _Discreet(logging.Formatter):
 
 @contextmanager
 def speaking(quiet: bool) -> Iterator[None]:
-    """Show what this project logs as lines on stderr: all of it, or only errors."""
+    """Show what is logged, by this project or a library, on stderr: all of it, or only errors."""
     clear = "\r\x1b[K" if sys.stderr.isatty() else ""
     handler = logging.StreamHandler()
     handler.setFormatter(_Discreet(f"{clear}pipeline.run: %(message)s"))

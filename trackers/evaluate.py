@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import itertools
 import json
 import operator
 import sys
@@ -29,7 +28,7 @@ from trackers import metrics
 from trackers.masks import read_rle
 from trackers.metrics.comparison import EPS
 from trackers.metrics.protocol import PROTOCOLS, Protocol, corners, protocol_of, scored
-from trackers.motchallenge import read_mot, read_mots, read_seqinfo
+from trackers.motchallenge import by_frame, read_mot, read_mots, read_seqinfo
 from trackers.png import read_indices
 
 Rle = dict[str, Any]
@@ -71,21 +70,13 @@ def score(comparison: metrics.Comparison) -> Scores:
 
 def compare_boxes(folder: Path, result: Path, protocol: Protocol) -> metrics.Comparison:
     """Truth and result of one sequence in MOT text."""
-    truth, tracks = read_mot(_truth_file(folder)), read_mot(result)
-    if len(tracks) and tracks[:, 0].min() < 1:
-        raise ValueError(f"{result}: frames should be numbered from 1")
+    source = _truth_file(folder)
+    truth, tracks = read_mot(source), read_mot(result)
     length = read_seqinfo(folder).length
     if length is None:
         length = int(max(truth[:, 0].max(initial=0), tracks[:, 0].max(initial=0)))
-    by_frame = _split(truth, length), _split(tracks, length)
-    return metrics.compare(_box_frame(g, t, protocol) for g, t in zip(*by_frame, strict=True))
-
-
-def _split(rows: NDArray[np.float64], length: int) -> list[NDArray[np.float64]]:
-    """Rows of the frames 1 ... `length`."""
-    rows = rows[rows[:, 0].argsort(kind="stable")]
-    edges = rows[:, 0].searchsorted(np.arange(1, length + 2))
-    return [rows[a:b] for a, b in itertools.pairwise(edges)]
+    frames = zip(by_frame(truth, length, source), by_frame(tracks, length, result), strict=True)
+    return metrics.compare(_box_frame(g, t, protocol) for g, t in frames)
 
 
 def _box_frame(

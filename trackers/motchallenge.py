@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,24 @@ def read_mot(path: Path) -> Floats:
             )
         rows.append(row + [1.0] * (9 - len(row)))
     return np.array(rows, np.float64).reshape(-1, 9)
+
+
+def by_frame(rows: Floats, length: int, path: Path) -> list[Floats]:
+    """The rows of each of the frames 1 ... `length`, in the order of the file.
+
+    Args:
+        rows: `(R, 9)` of `read_mot`.
+        length: Number of frames.
+        path: Where the rows are from.
+
+    Raises:
+        ValueError: A frame is numbered below 1.
+    """
+    if len(rows) and rows[:, 0].min() < 1:
+        raise ValueError(f"{path}: frames should be numbered from 1")
+    rows = rows[rows[:, 0].argsort(kind="stable")]
+    edges = rows[:, 0].searchsorted(np.arange(1, length + 2))
+    return [rows[first:end] for first, end in itertools.pairwise(edges)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ the frame rate, `seqinfo.ini`. Writes SEQ.txt in MOT text for each.
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from configs import loader
 from trackers.detections import Detections
 from trackers.evaluate import find_sequences
-from trackers.motchallenge import mot_lines, read_mot, read_seqinfo
+from trackers.motchallenge import by_frame, mot_lines, read_mot, read_seqinfo
 from trackers.sort import SortConfig, SortTracker
 
 
@@ -37,13 +36,8 @@ def read_detections(path: Path, length: int | None) -> Iterator[Detections]:
         ValueError: The file is not MOT text, or a frame is numbered below 1.
     """
     rows = read_mot(path)
-    if len(rows) and rows[:, 0].min() < 1:
-        raise ValueError(f"{path}: frames should be numbered from 1")
-    rows = rows[rows[:, 0].argsort(kind="stable")]
     last = int(rows[:, 0].max(initial=0)) if length is None else length
-    edges = rows[:, 0].searchsorted(np.arange(1, last + 2))
-    for first, end in itertools.pairwise(edges):
-        part = rows[first:end]
+    for part in by_frame(rows, last, path):
         boxes = np.concatenate((part[:, 2:4], part[:, 2:4] + part[:, 4:6]), axis=1)
         scores = part[:, 6].clip(0.0, 1.0)
         yield Detections(boxes.astype(np.float32), scores.astype(np.float32))
