@@ -53,6 +53,8 @@ def load(
         ConfigError: one line, for an unknown preset or file, unreadable YAML, an unknown setting
             (with the nearest known one), a wrong type, or a value that its owner refuses.
     """
+    if source is not None and not isinstance(source, str | Path):
+        raise ConfigError(f"settings should be a preset or a YAML file, got {source!r}")
     tree = {} if source is None else _read(source, into)
     if isinstance(overrides, Mapping):
         for path, value in overrides.items():
@@ -188,21 +190,25 @@ def _put(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     """Set `tree[keys[0]][keys[1]]...`; a mapping sets what it names and leaves the rest."""
     *groups, key = keys
     for group in groups:
-        tree[group] = _group(tree.get(group))
+        tree[group] = _group(tree.get(group), group)
         tree = tree[group]
     if isinstance(value, Mapping) and key in tree:
-        tree[key] = _group(tree[key])
+        tree[key] = _group(tree[key], key)
         for inner, item in value.items():
             _put(tree[key], str(inner).split("."), item)
     else:
         tree[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _group(value: Any) -> dict[str, Any]:
+def _group(value: Any, name: str) -> dict[str, Any]:
     """What a group of settings sets so far: of a mapping or dataclass what it holds."""
+    if isinstance(value, _Text):
+        value = _parse(value, repr(name))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-    return value if isinstance(value, dict) else {}
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(f"{name!r} should be a group of settings, got {_kind(value)}")
+    return value or {}
 
 
 # Building.
@@ -250,7 +256,7 @@ def _convert(hint: Any, value: Any, path: str, root: type[Any]) -> Any:
         if dataclasses.is_dataclass(value) and issubclass(
             typing.cast(type[Any], hint), type(value)
         ):
-            tree = _group(value)  # of the type that this one extends
+            tree = _group(value, path)  # of the type that this one extends
         if not isinstance(tree, dict):
             raise _wrong(path, f"a group of settings ({', '.join(_names(hint))})", value)
         return _build(typing.cast(type[Any], hint), tree, path, root)

@@ -40,6 +40,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_MOST = 1e6  # sizes, and sizes a second: more overflows where it is squared
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MotionConfig:
@@ -72,6 +74,8 @@ class MotionConfig:
             if not value >= 0.0 or (is_time and value == 0.0):
                 least = "above 0" if is_time else "0 or more"
                 raise ValueError(f"{name} should be {least}, got {value}")
+            if not is_time and value > _MOST:
+                raise ValueError(f"{name} should be at most {_MOST:g}, got {value}")
 
 
 class KalmanModel:

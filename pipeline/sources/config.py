@@ -13,7 +13,7 @@ RegionSetting = list[list[float]] | list[list[list[float]]] | str | None
 """One polygon, several, a mask image, or the whole picture."""
 
 
-_MOST = 1e9
+_LEAST, _MOST = 1e-6, 1e9
 """Seconds, longer than any video; and what FFmpeg's clocks still hold."""
 
 
@@ -89,8 +89,8 @@ class SourceConfig:
                 raise ValueError(f"{name} should be 0 to {_MOST:g}, got {getattr(self, name)}")
         for name in ("image_rate", "open_timeout_s", "read_timeout_s", "duration_s", "camera_rate"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} should be above 0, got {value}")
+            if value is not None and not _LEAST <= value < _MOST:
+                raise ValueError(f"{name} should be above 0, below {_MOST:g}, got {value}")
         if (self.camera_width is None) != (self.camera_height is None):
             raise ValueError("camera_width and camera_height go together")
         if self.rtsp_transport not in ("tcp", "udp"):

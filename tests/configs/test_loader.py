@@ -233,3 +233,21 @@ def test_one_number_is_a_list_of_one() -> None:
     assert load(Sizes, None, {"px": 384}).px == (384,)
     with pytest.raises(ConfigError, match="px"):
         load(Sizes, None, ["px=wide"])
+
+
+@pytest.mark.parametrize(
+    "overrides", [["tracker=5", "tracker.min_hits=2"], {"tracker": 5, "tracker.min_hits": 2}]
+)
+def test_a_group_that_is_a_number_is_a_mistake(overrides: Any) -> None:
+    with pytest.raises(ConfigError, match="'tracker' should be a group of settings, got int 5"):
+        load(Root, None, overrides)
+
+
+def test_a_group_given_whole_keeps_what_it_sets() -> None:
+    config = load(Root, None, ["tracker={min_hits: 2}", "tracker.max_age_s=3"])
+    assert config.tracker == Tracker(3.0, 2)
+
+
+def test_settings_that_are_no_name_are_a_mistake() -> None:
+    with pytest.raises(ConfigError, match="a preset or a YAML file, got 5"):
+        load(Root, 5)  # type: ignore[arg-type]
