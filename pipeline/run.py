@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import chain, islice
@@ -432,7 +432,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = BROKEN if stats.processed else MISTAKE
         if stats.processed and not arguments.quiet:
             progress.close()
-            print(*stats.summary().lines(), sep="\n", file=sys.stderr)
+            say(stats.summary().lines())
     return code
 
 
@@ -454,10 +454,18 @@ def main_of_several(arguments: argparse.Namespace) -> int:
         if failure is not None and not isinstance(failure, PipelineError):
             raise failure
         if stats.processed and not arguments.quiet:
-            print(*stats.summary(failure).lines(), sep="\n", file=sys.stderr)
+            say(stats.summary(failure).lines())
     if not any(failures):
         return DONE
     return BROKEN if any(stats.processed for stats in streams) else MISTAKE
+
+
+def say(lines: Iterable[str]) -> None:
+    """Words for people, on stderr; none any more once nobody reads them."""
+    try:
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def show_cameras() -> int:

@@ -722,6 +722,16 @@ def test_reader_of_standard_output_that_leaves_is_one_line():
     assert error == ["pipeline.run: cannot write to standard output: its reader closed it\n"]
 
 
+def test_reader_of_the_words_that_leaves_ends_no_run(video, tmp_path):
+    with started("--source", video, "--output", tmp_path, "--view", "none") as process:
+        wait_for_five(process)
+        assert process.stderr is not None
+        process.stderr.close()
+        assert process.wait(timeout=60) == 0
+    assert len(lines_of(tmp_path / "tracks.jsonl")) == 75
+    assert len(decoded(tmp_path / "video.mp4")) == 75
+
+
 def test_disk_that_fills_up_leaves_a_playable_video(tmp_path):
     def fill() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
