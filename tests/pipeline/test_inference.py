@@ -9,7 +9,7 @@ import pytest
 from pipeline.channel import Channel, Policy
 from pipeline.errors import InferenceError, SourceBroken
 from pipeline.frames import Frame
-from pipeline.inference import MOST_WAITING, detect_async
+from pipeline.inference import MOST_BETWEEN, MOST_WAITING, detect_async
 from tests.fakes import ScriptedDetector
 from trackers.detections import Detections
 
@@ -151,6 +151,22 @@ def test_the_detector_works_ahead_though_frames_are_left_out():
     wait_until(lambda: len(fetched) >= 12)
     time.sleep(0.05)
     assert len(fetched) <= 16  # one given, three places, each with three more
+    results.close()
+
+
+def test_a_long_interval_keeps_no_more_frames_waiting():
+    fetched = []
+
+    def watched():
+        for f in frames(2000):
+            fetched.append(f.index)
+            yield f
+
+    results = detect_async(detector(concurrency=16), watched(), 100)
+    next(results)
+    wait_until(lambda: len(fetched) > MOST_BETWEEN)
+    time.sleep(0.2)
+    assert len(fetched) <= MOST_BETWEEN + 2  # one handed out, one in the hand of who fetches
     results.close()
 
 
