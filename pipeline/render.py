@@ -29,9 +29,9 @@ Colour = tuple[int, int, int]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN = 0.6180339887
+_TRAIL_POINTS = 16
 
 LARGEST_SCALE = 100.0
-_TRAIL_POINTS = 16
 
 STYLES = ("tint", "blur", "pixelate", "fill", "overlay")
 PLACES = ("objects", "background")

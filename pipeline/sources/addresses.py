@@ -9,14 +9,15 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S*", re.IGNORECASE)
 
-_USER = re.compile(r"://(?:[^/?#\s]*|[^/?#@\s:]*:(?!\d+(?:/[^@\s]*)?/@)\S*)@")
+_USER = re.compile(r"://(?:[^/?#]*|[^/?#@\s:]*:(?!\d+(?:/[^@\s]*)?/@)\S*)@")
 """User and password; a password may hold `/`, `?`, `#` or `@`, which an address should not. In
 `host:8080/@home` there is none."""
 
 _SECRET = re.compile(
     r"(?i)((?:user|login|pass|pw|psw|token|jwt|secret|auth|cred|sign?|code(?!c)|key|session)"
-    r"[\w.-]*=)[^&;?/#\s'\"]+"
+    r"[\w.-]*=)(?:[^&;?/#\s'\"]|['\"](?![:;,.)\s]|$))+"
 )
+"""Secret values by their keys; a quote is part of a value unless a sentence goes on after it."""
 
 
 def is_address(source: str) -> bool:
@@ -32,7 +33,8 @@ def redact(source: str) -> str:
     >>> redact("rtsp://admin:s3cret@10.0.0.7:554/cam?channel=1&password=s3cret")
     'rtsp://10.0.0.7:554/cam?channel=1&password=***'
     """
-    return _ADDRESS.sub(lambda found: _SECRET.sub(r"\1***", _USER.sub("://", found[0])), source)
+    nameless = _USER.sub("://", source)
+    return _ADDRESS.sub(lambda address: _SECRET.sub(r"\1***", address[0]), nameless)
 
 
 def address_name(address: str) -> str:

@@ -22,6 +22,13 @@ def frames(count):
     return (frame(i) for i in range(count))
 
 
+def watched(count, fetched):
+    """Frames that note in `fetched` when somebody takes them."""
+    for f in frames(count):
+        fetched.append(f.index)
+        yield f
+
+
 def detector(before=None, concurrency=1):
     return ScriptedDetector(lambda _: Detections.empty((8, 8)), before, concurrency)
 
@@ -54,12 +61,7 @@ def test_so_many_threads_work_at_a_time():
 def test_frames_are_not_fetched_ahead_of_the_consumer():
     fetched = []
 
-    def watched():
-        for f in frames(50):
-            fetched.append(f.index)
-            yield f
-
-    results = detect_async(detector(concurrency=2), watched())
+    results = detect_async(detector(concurrency=2), watched(50, fetched))
     next(results)
     time.sleep(0.1)
     assert len(fetched) <= 1 + 3  # one given, three places
@@ -141,12 +143,7 @@ def test_every_nth_frame_is_looked_at(concurrency, interval):
 def test_the_detector_works_ahead_though_frames_are_left_out():
     fetched = []
 
-    def watched():
-        for f in frames(50):
-            fetched.append(f.index)
-            yield f
-
-    results = detect_async(detector(concurrency=2), watched(), 4)
+    results = detect_async(detector(concurrency=2), watched(50, fetched), 4)
     next(results)
     wait_until(lambda: len(fetched) >= 12)
     time.sleep(0.05)
@@ -157,12 +154,7 @@ def test_the_detector_works_ahead_though_frames_are_left_out():
 def test_a_long_interval_keeps_no_more_frames_waiting():
     fetched = []
 
-    def watched():
-        for f in frames(2000):
-            fetched.append(f.index)
-            yield f
-
-    results = detect_async(detector(concurrency=16), watched(), 100)
+    results = detect_async(detector(concurrency=16), watched(2000, fetched), 100)
     next(results)
     wait_until(lambda: len(fetched) > MOST_BETWEEN)
     time.sleep(0.2)

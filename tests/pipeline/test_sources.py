@@ -729,6 +729,8 @@ def test_clock_goes_on_after_a_gap() -> None:
         ("http://host/v#token=s3cret", "http://host/v#token=***"),
         ("http://host:8080/a/@home/b.mp4", "http://host:8080/a/@home/b.mp4"),
         ("rtsp://user:[s3cret]@host:1/x", "rtsp://host:1/x"),
+        ("rtsp://user:my s3cret@host:1/x", "rtsp://host:1/x"),
+        ("http://host/v?password=a's3cret&x=2", "http://host/v?password=***&x=2"),
         ("rtsp://user:12/s3cret@host:1/x", "rtsp://host:1/x"),
         ("rtsp://admin:s3/s3cret@y@host/cam", "rtsp://host/cam"),
         ("http://host/v?pw=s3cret&codec=h264", "http://host/v?pw=***&codec=h264"),
