@@ -59,7 +59,7 @@ def test_so_many_threads_work_at_a_time():
 
 
 def test_frames_are_not_fetched_ahead_of_the_consumer():
-    fetched = []
+    fetched: list[int] = []
 
     results = detect_async(detector(concurrency=2), watched(50, fetched))
     next(results)
@@ -141,7 +141,7 @@ def test_every_nth_frame_is_looked_at(concurrency, interval):
 
 
 def test_the_detector_works_ahead_though_frames_are_left_out():
-    fetched = []
+    fetched: list[int] = []
 
     results = detect_async(detector(concurrency=2), watched(50, fetched), 4)
     next(results)
@@ -152,7 +152,7 @@ def test_the_detector_works_ahead_though_frames_are_left_out():
 
 
 def test_a_long_interval_keeps_no_more_frames_waiting():
-    fetched = []
+    fetched: list[int] = []
 
     results = detect_async(detector(concurrency=16), watched(2000, fetched), 100)
     next(results)
@@ -192,7 +192,7 @@ def test_auto_looks_at_every_frame_where_there_is_time():
 
 def test_auto_leaves_a_slow_consumer_its_time():
     # A result that waits for the consumer holds its place: the detector is given no more.
-    fetched = []
+    fetched: list[int] = []
 
     def film():
         for f in frames(10_000):
