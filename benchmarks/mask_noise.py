@@ -1,6 +1,6 @@
 """Do masks help the association? Noisy ground-truth masks, tracked with and without them.
 
-    python -m benchmarks.mask_noise --gt DATA [--drop 0.1] [--shift 3] [--seeds 3]
+    python -m benchmarks.mask_noise --gt DATA [--drop 0.1] [--shift 3] [--seeds 3] [--json FILE]
 
 DATA holds one folder a sequence with `instances.txt` or `masks/*.png`. Of the masks a share is
 dropped at random, the others are moved by a few pixels and eroded or dilated, and false ones are
@@ -10,7 +10,6 @@ same masks; only the share of masks in the association differs.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
+from benchmarks import measuring
 from trackers import Detections, Masks, SortConfig, SortTracker, metrics
 from trackers.evaluate import MaskFrame, Scores, compare_mask_frames, read_mask_truth, score
 from trackers.motchallenge import read_seqinfo
@@ -94,7 +94,7 @@ def track(frames: list[Detections], rate: float, config: SortConfig) -> list[Mas
 
 def main() -> None:
     """Print one line for each share of masks."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = measuring.arguments("mask_noise", __doc__, measuring.TRACKER)
     parser.add_argument("--gt", type=Path, required=True)
     parser.add_argument("--drop", type=float, default=0.1)
     parser.add_argument("--shift", type=float, default=3.0)
@@ -103,6 +103,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--weights", default="0,0.7,1", help="values of mask_weight to compare")
     options = parser.parse_args()
+    base = measuring.tracker_config(options.set)
+    about, rows = measuring.announce(), []
     noise = Noise(options.drop, options.shift, options.erode, options.false)
     weights = [float(word) for word in options.weights.split(",")]
     totals: dict[float, list[Scores]] = {weight: [] for weight in weights}
@@ -113,7 +115,7 @@ def main() -> None:
         for seed in range(options.seeds):
             frames = list(detections(truth, length, noise, np.random.default_rng(seed)))
             for weight in weights:
-                config = dataclasses.replace(SortConfig(), mask_weight=weight)
+                config = dataclasses.replace(base, mask_weight=weight)
                 result = dict(enumerate(track(frames, info.frame_rate, config)))
                 comparison = metrics.compare(compare_mask_frames(truth, result, length))
                 totals[weight].append(score(comparison))
@@ -122,6 +124,10 @@ def main() -> None:
         s = functools.reduce(Scores.plus, scores)
         rates = (s.hota.HOTA, s.hota.AssA, s.clear.MOTA, s.identity.IDF1)
         print(f"{weight:11.1f}", *(f"{100 * r:6.2f}" for r in rates), f"{s.clear.IDSW:5d}")
+        names = ("HOTA", "AssA", "MOTA", "IDF1")
+        found = {name: 100 * rate for name, rate in zip(names, rates, strict=True)}
+        rows.append({"mask_weight": weight, **found, "IDSW": s.clear.IDSW})
+    measuring.save(options.json, about | {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -21,24 +21,31 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
+from configs import loader
+from trackers import SortConfig
+
 T = TypeVar("T")
 
-LIBRARIES = ("openvino", "torch", "av", "opencv-python", "opencv-python-headless", "numpy")
+LIBRARIES = (
+    "openvino",
+    "torch",
+    "av",
+    "opencv-python",
+    "opencv-python-headless",
+    "numpy",
+    "scipy",
+)
+PIPELINE = "a setting of the pipeline, such as detector.sizes_px=384"
+TRACKER = "a setting of the tracker, such as mask_weight=0.5"
 
 
-def arguments(name: str, doc: str | None) -> argparse.ArgumentParser:
-    """A command line with what every benchmark takes."""
+def arguments(name: str, doc: str | None, settings: str = PIPELINE) -> argparse.ArgumentParser:
+    """A command line with what every benchmark takes; `settings` says what --set is of."""
     parser = argparse.ArgumentParser(
         prog=f"benchmarks.{name}", description=(doc or "").splitlines()[0]
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting of the pipeline, such as detector.sizes_px=384",
-    )
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=settings)
     return parser
 
 
@@ -103,6 +110,18 @@ def cpu_ms(call: Callable[[], object]) -> float:
 def median(values: Sequence[float]) -> float:
     """The middle one."""
     return float(statistics.median(values))
+
+
+def tracker_config(settings: Sequence[str]) -> SortConfig:
+    """The tracker's settings by default, but for these.
+
+    Raises:
+        SystemExit: there is no such setting, or it cannot have that value.
+    """
+    try:
+        return loader.load(into=SortConfig, source=None, overrides=list(settings))
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
 
 
 def settings_flags(settings: Sequence[str]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What each part of the tracker pays: one is left out or changed, and data sets are scored again.
 
-    python -m benchmarks.tracker_ablation DATA/SET...
+    python -m benchmarks.tracker_ablation DATA/SET... [--json FILE]
 
 A SET is a folder of sequences as `trackers.run` and `trackers.evaluate` take it, with detections
 and truth. Prints a Markdown table, a row for each variant. Cells are HOTA / IDF1 / MOTA in per
@@ -9,13 +9,11 @@ cent, then how many identities were reported of how many objects.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs import loader
-from trackers import SortConfig
+from benchmarks import measuring
 from trackers.evaluate import Scores, evaluate, find_sequences
 from trackers.run import detection_file, track_sequence
 
@@ -36,7 +34,7 @@ VARIANTS = {
 
 def scores(data: Path, overrides: Sequence[str]) -> Scores:
     """All sequences of a data set together, tracked with the settings `overrides`."""
-    config = loader.load(into=SortConfig, source=None, overrides=list(overrides))
+    config = measuring.tracker_config(overrides)
     with tempfile.TemporaryDirectory() as folder:
         for name, sequence in find_sequences(data, lambda f: detection_file(f) is not None).items():
             lines = track_sequence(sequence, config)
@@ -52,15 +50,18 @@ def cell(s: Scores) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = measuring.arguments("tracker_ablation", __doc__, measuring.TRACKER)
     parser.add_argument("sets", nargs="+", type=Path, help="folders of sequences")
     options = parser.parse_args()
+    about, rows = measuring.announce(), {}
     print("| |", " | ".join(folder.name for folder in options.sets), "|")
     print("|---|" + "---|" * len(options.sets))
     for name, overrides in VARIANTS.items():
         title = f"{name} (`{' '.join(overrides)}`)" if overrides else name
-        cells = [cell(scores(folder, overrides)) for folder in options.sets]
+        cells = [cell(scores(folder, [*options.set, *overrides])) for folder in options.sets]
         print(f"| {title} |", " | ".join(cells), "|", flush=True)
+        rows[title] = dict(zip((folder.name for folder in options.sets), cells, strict=True))
+    measuring.save(options.json, about | {"rows": rows})
 
 
 if __name__ == "__main__":

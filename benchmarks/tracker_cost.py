@@ -1,6 +1,6 @@
 """What the tracker costs, in CPU time: boxes, and masks with everything included.
 
-    python -m benchmarks.tracker_cost [--objects 10,50,200,1000] [--masks 50] [--frames 300]
+    python -m benchmarks.tracker_cost [--objects 10,50,200,1000] [--masks 50] [--json FILE]
 
 One thread. The scene: objects at constant velocity that bounce off the borders, with noise and
 10 % misses, in random order; with masks ellipses of the objects in 640x480. Times are those of
@@ -9,7 +9,6 @@ One thread. The scene: objects at constant velocity that bounce off the borders,
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Callable
@@ -21,7 +20,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from trackers import Detections, Masks, SortTracker, Tracks  # noqa: E402
+from benchmarks import measuring  # noqa: E402
+from trackers import Detections, Masks, SortConfig, SortTracker, Tracks  # noqa: E402
 
 FRAME_S = 1 / 30
 
@@ -63,9 +63,9 @@ def ellipses(boxes: NDArray[np.float32], size: tuple[int, int]) -> Masks:
     return Masks((size[1], size[0]), offsets, tuple(crops))
 
 
-def cpu_seconds(frames: list[Detections], budget_s: float) -> float:
+def cpu_seconds(frames: list[Detections], config: SortConfig, budget_s: float) -> float:
     """CPU seconds a frame of one pass over `frames`, stopped when `budget_s` is spent."""
-    tracker = SortTracker()
+    tracker = SortTracker(config)
     start = time.process_time()
     for done, detections in enumerate(frames, 1):
         tracker.update(detections, done * FRAME_S)
@@ -101,19 +101,23 @@ def ours(frame_size: tuple[int, int]) -> tuple[Callable[[Any], Detections], Any,
 
 def main() -> None:
     """Print one line for each number of objects."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = measuring.arguments("tracker_cost", __doc__, measuring.TRACKER)
     parser.add_argument("--objects", default="10,50,200,1000", help="numbers of boxes")
     parser.add_argument("--masks", default="50", help="numbers of masks, at 640x480")
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--budget", type=float, default=5.0, help="CPU seconds a repeat")
     options = parser.parse_args()
+    config = measuring.tracker_config(options.set)
+    about, rows = measuring.announce(), []
     for kind, counts in (("boxes", options.objects), ("masks", options.masks)):
         for count in (int(word) for word in counts.split(",") if word):
             size = (640, 480) if kind == "masks" else (1920, 1080) if count <= 200 else (3840, 2160)
             frames = scene(count, options.frames, size, masks=kind == "masks")
-            best = min(cpu_seconds(frames, options.budget) for _ in range(options.repeats))
+            best = min(cpu_seconds(frames, config, options.budget) for _ in range(options.repeats))
             print(f"{count:5d} {kind}  {1e3 * best:8.3f} ms a frame  {1 / best:9,.0f} frames/s")
+            rows.append({"objects": count, "kind": kind, "cpu_ms": 1e3 * best})
+    measuring.save(options.json, about | {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,31 @@
+"""The tracker's cost: what it prints, it also writes, with machine and versions."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import tracker_cost
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
+    monkeypatch.setattr("sys.argv", ["tracker_cost", "--frames", "3", "--repeats", "1", *flags])
+    tracker_cost.main()
+
+
+def test_numbers_are_written_with_machine_and_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "cost.json"
+    run(monkeypatch, "--objects", "4,9", "--masks", "2", "--json", str(file))
+    written = json.loads(file.read_text())
+    rows = [(row["objects"], row["kind"]) for row in written["rows"]]
+    assert rows == [(4, "boxes"), (9, "boxes"), (2, "masks")]
+    assert all(row["cpu_ms"] > 0 for row in written["rows"])
+    assert written["machine"] in capsys.readouterr().out
+    assert "numpy" in written["versions"]
+
+
+def test_a_mistyped_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="did you mean 'mask_weight'"):
+        run(monkeypatch, "--set", "mask_weigt=1")
