@@ -70,24 +70,12 @@ class Decoded(NamedTuple):
 
 
 class Depthwise(nn.Conv2d):
-    """A convolution of each channel by itself, "same" padding.
-
-    Under bf16 autocast on a CPU it stays in float32 where that is faster: oneDNN's bf16 backward
-    of 5x5 and strided depthwise convolutions takes 6 to 13 times as long.
-    """
+    """A convolution of each channel by itself, "same" padding."""
 
     def __init__(self, channels: int, kernel: int, stride: int = 1) -> None:
         super().__init__(
             channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False
         )
-        self.slow_in_bf16 = kernel > 3 or stride > 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        backward = torch.is_grad_enabled() and self.weight.requires_grad
-        if self.slow_in_bf16 and backward and torch.is_autocast_enabled("cpu"):
-            with torch.autocast("cpu", enabled=False):
-                return super().forward(x.float()).to(x.dtype)
-        return super().forward(x)
 
 
 class InvertedResidual(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import ctypes
 import dataclasses
 import json
 import logging
@@ -30,6 +31,7 @@ from deepmask.training.measured import measure
 from deepmask.training.plans import load_sets
 from deepmask.training.trainer import Trainer
 
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 VALIDATED = ("mask AR@10", "mask AR@100", "box AR@100")
 
 
@@ -50,6 +52,18 @@ def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
     measure(trainer.average, sets)
     trainer.save_weights()
     plot(output / "log.jsonl", output / "log.png")
+
+
+def keep_memory() -> None:
+    """Let the C library keep what a step frees for the next one, where it is glibc.
+
+    It would give large blocks back to the system and get them again page by page, each cleared: a
+    sixth of a step on a CPU.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 1 << 28)):
+            mallopt(parameter, value)
 
 
 def validate(network: DeepMask, photographs: Sequence[Photograph]) -> dict[str, float]:
@@ -103,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.backends.cudnn.benchmark = True
+    keep_memory()
     try:
         config = configs.load(TrainConfig, options.config, options.set)
         train(config, options.data, options.output, options.resume)

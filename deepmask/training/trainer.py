@@ -22,6 +22,7 @@ from deepmask.network import DeepMask, cell_tables
 from deepmask.training import losses
 from deepmask.training.coco import Photograph
 from deepmask.training.config import StageConfig, TrainConfig
+from deepmask.training.depthwise import quicken
 from deepmask.training.device import DeviceSamples, Store, collate
 from deepmask.training.plans import Planner, photographs_of
 from deepmask.training.pretrained import load_imagenet
@@ -52,6 +53,8 @@ class Trainer:
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         _freeze(self.network, config.frozen_stages)
+        if self.device.type == "cpu":
+            quicken(self.network)
         self.forward = (
             torch.compile(self.network, dynamic=False) if config.compile else self.network
         )
