@@ -8,7 +8,7 @@ from pipeline.detector import DetectorConfig
 from pipeline.render import RenderConfig
 from pipeline.sinks.config import OutputConfig
 from pipeline.sources.config import SourceConfig
-from trackers.sort import SortConfig
+from trackers.config import SortConfig
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

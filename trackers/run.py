@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from configs import loader
+from trackers.config import SortConfig
 from trackers.detections import Detections
 from trackers.evaluate import find_sequences
 from trackers.motchallenge import by_frame, mot_lines, read_mot, read_seqinfo
-from trackers.sort import SortConfig, SortTracker
+from trackers.sort import SortTracker
 
 
 def detection_file(folder: Path) -> Path | None:

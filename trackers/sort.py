@@ -9,7 +9,6 @@ class: objectness alone decides on birth, on the pass a detection takes part in,
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -19,11 +18,13 @@ from numpy.typing import NDArray
 
 from trackers import association, camera, occlusion, parts
 from trackers import boxes as boxlib
+from trackers.config import SortConfig
 from trackers.detections import Detections
 from trackers.jitter import Jitter
-from trackers.kalman import KalmanModel, MotionConfig
+from trackers.kalman import KalmanModel
 from trackers.masks import Masks
-from trackers.parts import PartsConfig
+from trackers.matches import Matches
+from trackers.sightings import Sightings, to_extents
 from trackers.tracklets import (
     AREA,
     BORN_S,
@@ -49,146 +50,6 @@ from trackers.tracks import Tracks
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SortConfig:
-    """Settings of `SortTracker`. Times in seconds, scores, shares and overlaps in [0, 1]."""
-
-    strong_score: float = 0.45
-    """Detections from this objectness up take part in the first pass."""
-
-    weak_score: float = 0.1
-    """Detections below this are ignored; between the two they only prolong what exists."""
-
-    birth_score: float = 0.5
-    """Objectness from which a detection that is nobody's starts a tracklet."""
-
-    birth_overlap: float = 0.5
-    """But not where it overlaps a detection that is somebody's more than this (IoU): a second
-    detection of the same thing."""
-
-    confirm_hits: int = 2
-    """Sightings that a tracklet needs before it is reported; those of the first frame are so at
-    once."""
-
-    confirm_evidence: float = 1.5
-    """Sum of the scores that it needs as well: two sightings at .8, or three at .5."""
-
-    min_overlap: float = 0.1
-    """Smallest overlap of the prediction and a strong detection that may match."""
-
-    weak_overlap: float = 0.4
-    """The same for weak detections: these need a better fit."""
-
-    recovery_growth: float = 0.3
-    """Share of its sides by which a box grows on each side in the recovery pass, which seeks
-    an object where it was seen last."""
-
-    recovery_overlap: float = 0.2
-    """Smallest IoU of the grown boxes there; 1 leaves the pass out."""
-
-    recovery_s: float = 1.0
-    """Who was seen there longer ago than this will have left the place, and is not sought."""
-
-    height_weight: float = 0.5
-    """Weight of the IoU of the heights beside the IoU of the boxes."""
-
-    mask_weight: float = 0.7
-    """Share of the masks' IoU in the overlap, the rest is that of the boxes; 0 ignores masks."""
-
-    camera_objects: int = 3
-    """From so many known objects on new ones are taken to move as these do all together, with the
-    camera (see `trackers.camera`)."""
-
-    tentative_gap_s: float = 0.0
-    """How long a tentative tracklet may stay unseen."""
-
-    lost_s: float = 1.5
-    """How long a confirmed object that is not seen is sought where it should have moved."""
-
-    coast_s: float = 0.25
-    """How long an object that is not seen is still reported, as predicted."""
-
-    coast_hidden: float = 0.95
-    """But not where masks of others cover this share of its own: it is behind them."""
-
-    reentry_s: float = 10.0
-    """How long an object is remembered for its appearance. Needs `Detections.features`."""
-
-    reentry_similarity: float = 0.8
-    """Smallest cosine of the appearance vectors at which a lost object is recognised."""
-
-    reentry_margin: float = 0.05
-    """And it must look less like every other lost object that can have come there, by this much:
-    who is in view is not sought."""
-
-    reentry_speed: float = 5.0
-    """Nor may it have gone farther, in its own sizes a second, and one more."""
-
-    reentry_distance: float = 0.2
-    """How much less alike it counts far from where it was seen last; half of this at a distance of
-    its own size: of things that look the same, the one lost here came back."""
-
-    switch_margin: float = 0.15
-    """How much more like an object a detection that is nobody's must look than the one that fits
-    its motion best, to be taken instead; above 2 never."""
-
-    entry_s: float = 1.0
-    """How long an object that comes in over the picture's edge may stay without identity while
-    somebody is lost whom it may be: that can be told once all of it is in view."""
-
-    steady_boxes: bool = True
-    """Report filtered boxes where the detector's tremble from frame to frame, as learnt from the
-    stream (see `trackers.jitter`). Boxes that come with masks stay as measured."""
-
-    motion: MotionConfig = dataclasses.field(default_factory=MotionConfig)
-    """Noise of the Kalman filter."""
-
-    parts: PartsConfig = dataclasses.field(default_factory=PartsConfig)
-    """Which tracks are not reported because they are part or copy of another. Needs masks."""
-
-    def __post_init__(self) -> None:
-        for name in _NOT_NEGATIVE:
-            if not getattr(self, name) >= 0.0:
-                raise ValueError(f"{name} should not be negative, got {getattr(self, name)}")
-        for name in _SHARES:
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} should lie in [0, 1], got {getattr(self, name)}")
-        if not 0.0 <= self.weak_score <= self.strong_score <= 1.0:
-            raise ValueError(
-                "weak_score should not exceed strong_score, both in [0, 1], "
-                f"got {self.weak_score} and {self.strong_score}"
-            )
-        for name in ("confirm_hits", "camera_objects"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1, got {getattr(self, name)}")
-
-
-_NOT_NEGATIVE = (
-    "recovery_growth",
-    "height_weight",
-    "lost_s",
-    "recovery_s",
-    "coast_s",
-    "tentative_gap_s",
-    "reentry_s",
-    "reentry_margin",
-    "reentry_speed",
-    "reentry_distance",
-    "switch_margin",
-    "entry_s",
-    "confirm_evidence",
-)
-_SHARES = (
-    "birth_score",
-    "min_overlap",
-    "weak_overlap",
-    "birth_overlap",
-    "recovery_overlap",
-    "mask_weight",
-    "coast_hidden",
-    "reentry_similarity",
-)
 
 # Which pass a pair takes part in: rows are kinds of tracklets, columns kinds of detections.
 STRONG, WEAK, TENTATIVE = 1, 2, 3
@@ -261,7 +122,7 @@ class SortTracker:
             ValueError: A box is not finite or has no area, a score lies outside [0, 1], time
                 does not go forward, or masks or features come and go within a stream.
         """
-        seen = _Seen(detections, time_s)
+        seen = Sightings(detections, time_s)
         self._check_kind(detections)
         self._advance(time_s)
         self._bury()
@@ -289,7 +150,7 @@ class SortTracker:
         self._move(time_s)
         return self._report()
 
-    def _associate(self, seen: _Seen) -> Matches:
+    def _associate(self, seen: Sightings) -> Matches:
         """Match tracklets and detections, the surest first."""
         table, config = self._table, self.config
         matches = Matches(len(table), len(seen))
@@ -323,12 +184,14 @@ class SortTracker:
             self._recognise(seen, matches)
         return matches
 
-    def _is_plain(self, seen: _Seen) -> bool:
+    def _is_plain(self, seen: Sightings) -> bool:
         """Whether all pairs belong to pass 1: most frames of a detector without appearance."""
         strong = seen.lowest_score >= self.config.strong_score
         return strong and self._tentative == 0 and seen.features is None
 
-    def _gain(self, i: Indices, j: Indices, sides: Floats, seen: _Seen) -> tuple[Floats, Floats]:
+    def _gain(
+        self, i: Indices, j: Indices, sides: Floats, seen: Sightings
+    ) -> tuple[Floats, Floats]:
         """`(K,)` overlap of each pair and `(K,)` what matching it is worth.
 
         Args:
@@ -337,7 +200,7 @@ class SortTracker:
             sides: `(2, K)` width and height of the intersection; used up.
             seen: The detections.
         """
-        shared, mine = _to_extents(sides), _to_extents(self._table.rows.T[SIDES].copy())
+        shared, mine = to_extents(sides), to_extents(self._table.rows.T[SIDES].copy())
         overlap, tall = association.overlap_gain(shared, mine.take(i, 1), seen.extents.take(j, 1))
         gain = overlap + self.config.height_weight * tall
         if seen.masks is not None and self.config.mask_weight:
@@ -347,7 +210,7 @@ class SortTracker:
         return overlap, gain
 
     def _blend_masks(
-        self, i: Indices, j: Indices, shared: Floats, overlap: Floats, seen: _Seen
+        self, i: Indices, j: Indices, shared: Floats, overlap: Floats, seen: Sightings
     ) -> Floats:
         """`(K,)` blended overlap of boxes and of masks, 0 where no masks could make it enough.
 
@@ -376,7 +239,7 @@ class SortTracker:
             kinds[long_ago & (table.seen_s < self._before_s)] = FORGOTTEN
         return kinds
 
-    def _reconsider(self, i: Indices, j: Indices, seen: _Seen, matches: Matches) -> None:
+    def _reconsider(self, i: Indices, j: Indices, seen: Sightings, matches: Matches) -> None:
         """Give objects what is nobody's where that, and not what they got, looks like them.
 
         Where one mask becomes two, as when a hand lets go of a thing, the larger half fits the
@@ -402,7 +265,7 @@ class SortTracker:
         matches.release(matches.partner.take(i))
         matches.add(i, j)
 
-    def _recover(self, seen: _Seen, matches: Matches) -> None:
+    def _recover(self, seen: Sightings, matches: Matches) -> None:
         """Match strong detections and confirmed objects that are left, by the last observation.
 
         For whoever stopped or turned while it was hidden (Cao et al., "Observation-Centric
@@ -423,7 +286,7 @@ class SortTracker:
         i, j = association.assign(i, j, overlap[i, j], overlap.shape)
         matches.add(t.take(i), d.take(j))
 
-    def _recognise(self, seen: _Seen, matches: Matches) -> None:
+    def _recognise(self, seen: Sightings, matches: Matches) -> None:
         """Match what has no identity with lost objects that look alike and can have come there.
 
         Who is cut off by the picture's edge is compared only with who was never seen otherwise.
@@ -477,7 +340,7 @@ class SortTracker:
         near = EDGE * sides
         return np.asarray(((boxes[:, :2] < near) | (boxes[:, 2:] > sides - near)).any(1))
 
-    def _correct(self, seen: _Seen, matches: Matches) -> None:
+    def _correct(self, seen: Sightings, matches: Matches) -> None:
         """Feed each matched detection to its tracklet."""
         t, d = matches.pairs()
         if len(t) == 0:
@@ -528,7 +391,7 @@ class SortTracker:
         seen_s = self._table.seen_s
         return np.asarray((self._now_s - seen_s <= patience_s) | (seen_s == self._before_s))
 
-    def _give_birth(self, seen: _Seen, matches: Matches) -> None:
+    def _give_birth(self, seen: Sightings, matches: Matches) -> None:
         """Start a tracklet for each detection that is good enough and nobody's."""
         new = (matches.owner < 0).nonzero()[0]
         new = new[seen.scores.take(new) >= self.config.birth_score]
@@ -560,7 +423,7 @@ class SortTracker:
             return np.zeros(2)
         return camera.common_velocity(velocities)
 
-    def _doubled(self, seen: _Seen, new: Indices, held: Indices) -> NDArray[np.bool_]:
+    def _doubled(self, seen: Sightings, new: Indices, held: Indices) -> NDArray[np.bool_]:
         """Which of the detections `new` lie on one of `held`, by masks if there are any."""
         i, j, sides = boxlib.overlaps(seen.boxes.take(new, 0), seen.boxes.take(held, 0))
         a, b = new.take(i), held.take(j)
@@ -709,115 +572,3 @@ def _under(prefix: str, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[
     return {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
-
-
-class Matches:
-    """Who was matched with whom during one update."""
-
-    def __init__(self, tracklets: int, detections: int) -> None:
-        self.shape = (tracklets, detections)
-        self._pairs: list[tuple[Indices, Indices]] = []
-        self.left = detections
-        """How many detections are nobody's yet."""
-        nobody = np.empty(tracklets + detections, np.intp)
-        nobody.fill(-1)
-        self.partner: Indices = nobody[:tracklets]
-        """`(N,)` detection of each tracklet, -1 for none."""
-        self.owner: Indices = nobody[tracklets:]
-        """`(M,)` tracklet of each detection, -1 for none."""
-
-    def free(self, i: Indices, j: Indices) -> NDArray[np.bool_]:
-        """`(K,)` whether tracklet i[k] and detection j[k] are both unmatched."""
-        return (self.partner.take(i) < 0) & (self.owner.take(j) < 0)
-
-    def add(self, i: Indices, j: Indices) -> None:
-        """Record that tracklets `i` are detections `j`."""
-        self.partner[i] = j
-        self.owner[j] = i
-        self.left -= len(j)
-        self._pairs.append((i, j))
-
-    def release(self, j: Indices) -> None:
-        """Take detections `j` from whoever has them."""
-        j = j[self.owner[j] >= 0]
-        self.partner[self.owner[j]] = -1
-        self.owner[j] = -1
-        self.left += len(j)
-
-    def pairs(self) -> tuple[Indices, Indices]:
-        """Tracklet and detection of each match, `(K,)` both."""
-        if len(self._pairs) == 1:
-            return self._pairs[0]
-        i = (self.partner >= 0).nonzero()[0]
-        return i, self.partner.take(i)
-
-
-class _Seen:
-    """The detections of one frame, checked and in float64, with what is computed only once."""
-
-    def __init__(self, detections: Detections, time_s: float) -> None:
-        self.rows: Floats = np.empty((len(detections), 10))
-        """`(M, 10)` cx, cy, w, h, then score, time and box as the columns `MEASURED` have them."""
-        self.centres, self.scores, self.boxes = self.rows[:, :4], self.rows[:, 4], self.rows[:, 6:]
-        self.boxes[:] = detections.boxes
-        self.scores[:] = detections.scores
-        self.rows[:, 5] = time_s
-        if not np.isfinite(self.boxes).all():
-            _complain(self.boxes, self.scores)
-        np.matmul(self.boxes, boxlib.TO_CENTRES, out=self.centres)
-        sides_and_scores = self.rows.T[2:5].copy()
-        self.lowest_score = self._check(sides_and_scores)
-        self.extents = _to_extents(sides_and_scores[:2])
-        """`(2, M)` areas and heights of the boxes."""
-        self.masks, self.features = detections.masks, detections.features
-        if self.masks is not None:
-            self.mask_areas: Floats = self.masks.areas().astype(np.float64)
-            """`(M,)` pixels of the masks, where there are any."""
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def _check(self, sides_and_scores: Floats) -> float:
-        """The lowest score, infinite without detections.
-
-        Args:
-            sides_and_scores: `(3, M)` widths, heights and scores.
-
-        Raises:
-            ValueError: A box has no area, or a score lies outside [0, 1].
-        """
-        if len(self) == 0:
-            return math.inf
-        width, height, lowest = np.minimum.reduce(sides_and_scores, 1).tolist()
-        highest = np.maximum.reduce(sides_and_scores[2])
-        # NaN is never within bounds.
-        if not (width > 0.0 and height > 0.0 and 0.0 <= lowest <= highest <= 1.0):
-            _complain(self.boxes, self.scores)
-        return float(lowest)
-
-    def kinds(self, config: SortConfig) -> Indices:
-        """`(M,)` column of `PASSES` for each detection."""
-        kinds = (self.scores < config.strong_score).astype(np.intp)
-        kinds += self.scores < config.weak_score
-        return kinds
-
-
-def _to_extents(sides: Floats) -> Floats:
-    """Widths and heights `(2, N)` made areas and heights in place: two kinds of IoU need these."""
-    sides[0] *= sides[1]
-    return sides
-
-
-def _complain(boxes: Floats, scores: Floats) -> None:
-    """Name the first row that is not finite, has no area or a score outside [0, 1].
-
-    Raises:
-        ValueError: There is one.
-    """
-    for row, (box, score) in enumerate(zip(boxes.tolist(), scores.tolist(), strict=True)):
-        if not all(map(math.isfinite, box)):
-            raise ValueError(f"Detections.boxes row {row} is not finite: {box}")
-        if not (box[2] > box[0] and box[3] > box[1]):
-            raise ValueError(f"Detections.boxes row {row} has no area (x1, y1, x2, y2): {box}")
-        if not 0.0 <= score <= 1.0:
-            raise ValueError(f"Detections.scores row {row} is outside [0, 1]: {score}")

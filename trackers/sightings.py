@@ -1,0 +1,86 @@
+"""The detections of one frame as the tracker computes with them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trackers import boxes as boxlib
+from trackers.config import SortConfig
+from trackers.detections import Detections
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+class Sightings:
+    """The detections of one frame, checked and in float64, with what is computed only once."""
+
+    def __init__(self, detections: Detections, time_s: float) -> None:
+        self.rows: Floats = np.empty((len(detections), 10))
+        """`(M, 10)` cx, cy, w, h, then score, time and box as the columns `MEASURED` have them."""
+        self.centres, self.scores, self.boxes = self.rows[:, :4], self.rows[:, 4], self.rows[:, 6:]
+        self.boxes[:] = detections.boxes
+        self.scores[:] = detections.scores
+        self.rows[:, 5] = time_s
+        if not np.isfinite(self.boxes).all():
+            _complain(self.boxes, self.scores)
+        np.matmul(self.boxes, boxlib.TO_CENTRES, out=self.centres)
+        sides_and_scores = self.rows.T[2:5].copy()
+        self.lowest_score = self._check(sides_and_scores)
+        self.extents = to_extents(sides_and_scores[:2])
+        """`(2, M)` areas and heights of the boxes."""
+        self.masks, self.features = detections.masks, detections.features
+        if self.masks is not None:
+            self.mask_areas: Floats = self.masks.areas().astype(np.float64)
+            """`(M,)` pixels of the masks, where there are any."""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def _check(self, sides_and_scores: Floats) -> float:
+        """The lowest score, infinite without detections.
+
+        Args:
+            sides_and_scores: `(3, M)` widths, heights and scores.
+
+        Raises:
+            ValueError: A box has no area, or a score lies outside [0, 1].
+        """
+        if len(self) == 0:
+            return math.inf
+        width, height, lowest = np.minimum.reduce(sides_and_scores, 1).tolist()
+        highest = np.maximum.reduce(sides_and_scores[2])
+        # NaN is never within bounds.
+        if not (width > 0.0 and height > 0.0 and 0.0 <= lowest <= highest <= 1.0):
+            _complain(self.boxes, self.scores)
+        return float(lowest)
+
+    def kinds(self, config: SortConfig) -> Indices:
+        """`(M,)` column of `PASSES` for each detection."""
+        kinds = (self.scores < config.strong_score).astype(np.intp)
+        kinds += self.scores < config.weak_score
+        return kinds
+
+
+def to_extents(sides: Floats) -> Floats:
+    """Widths and heights `(2, N)` made areas and heights in place: two kinds of IoU need these."""
+    sides[0] *= sides[1]
+    return sides
+
+
+def _complain(boxes: Floats, scores: Floats) -> None:
+    """Name the first row that is not finite, has no area or a score outside [0, 1].
+
+    Raises:
+        ValueError: There is one.
+    """
+    for row, (box, score) in enumerate(zip(boxes.tolist(), scores.tolist(), strict=True)):
+        if not all(map(math.isfinite, box)):
+            raise ValueError(f"Detections.boxes row {row} is not finite: {box}")
+        if not (box[2] > box[0] and box[3] > box[1]):
+            raise ValueError(f"Detections.boxes row {row} has no area (x1, y1, x2, y2): {box}")
+        if not 0.0 <= score <= 1.0:
+            raise ValueError(f"Detections.scores row {row} is outside [0, 1]: {score}")
