@@ -1,4 +1,4 @@
-"""Track every object of a video: the main flow, and its command line.
+"""Track every object of a video: the main flow.
 
     reader thread      inference thread(s)     main thread        writer threads
     source ─▶ Frame ──▶ detector ─▶ Detections ──▶ tracker ─▶ Tracks ──▶ draw ─▶ video
@@ -11,8 +11,6 @@ decodes ahead, `detect_async` keeps the detector busy and gives results in the o
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import logging
 import os
 import signal
@@ -24,30 +22,26 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import configs
-from configs import user_path
+from pipeline.arguments import parser, settings
 from pipeline.config import PipelineConfig
 from pipeline.detector import open_detector
-from pipeline.errors import PipelineError, SinkError
+from pipeline.errors import PipelineError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.inference import detect_async
+from pipeline.record import record
 from pipeline.region import open_in_region
 from pipeline.resume import Place, frames_after, load_place, open_after, open_places
 from pipeline.sinks import (
-    FORMATS,
-    SETTINGS,
-    SUMMARY,
     Outputs,
     SinkContext,
     open_sinks,
     open_view,
-    prepare,
-    split,
 )
-from pipeline.sources import described_cameras, file_of, is_path, list_cameras, redact
-from pipeline.stats import Progress, RunStats, RunSummary, TimedDetector, Totals, as_dict
+from pipeline.sources import described_cameras, file_of, list_cameras, redact
+from pipeline.stats import Progress, RunStats, RunSummary, TimedDetector, Totals
 from pipeline.streams import SharedDetectors, run_beside, settings_of_each
 from trackers.sort import SortTracker
 
@@ -59,9 +53,6 @@ DONE, MISTAKE, BROKEN = 0, 2, 3
 SWITCH_S = 0.0003
 """How long a thread may keep others from running Python. At Python's own 5 ms the threads of the
 detector wait for those that draw and write, and their cores with them."""
-
-HIDDEN = "..."
-"""In `config.yaml`, for the values of FFmpeg's options."""
 
 
 def run(
@@ -168,69 +159,6 @@ def announcement(info: VideoInfo, detector: str, outputs: Outputs) -> str:
 
 
 @contextmanager
-def record(
-    config: PipelineConfig, info: VideoInfo, stats: RunStats, *, is_new: bool
-) -> Iterator[Outputs]:
-    """The outputs of a run; puts its settings and, at its end, its summary beside them."""
-    outputs = prepare(config.output, info, spare=file_of(config.source.source))
-    folder = outputs.folder
-    if folder is not None and is_new:
-        _write_settings(folder / SETTINGS, config)
-    error: BaseException | None = None
-    try:
-        yield outputs
-    except Exception as caught:
-        error = caught
-        raise
-    finally:
-        if folder is not None:
-            summary = json.dumps(as_dict(stats.summary(error)), indent=2)
-            try:
-                (folder / SUMMARY).write_text(summary + "\n")
-            except OSError as full:
-                log.warning("cannot write the summary: %s", full.strerror)
-
-
-def _write_settings(path: Path, config: PipelineConfig) -> None:
-    try:
-        path.write_text(configs.dump(without_secrets(from_anywhere(config))), encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"cannot write {str(path)!r}: {error.strerror}") from error
-
-
-def without_secrets(config: PipelineConfig) -> PipelineConfig:
-    """The settings without passwords in addresses and values of FFmpeg's options."""
-    source = dataclasses.replace(
-        config.source,
-        source=redact(config.source.source),
-        options=dict.fromkeys(config.source.options, HIDDEN),
-    )
-    return dataclasses.replace(config, source=source)
-
-
-def from_anywhere(config: PipelineConfig) -> PipelineConfig:
-    """The same settings for whoever stands in another folder: paths of source and outputs whole."""
-    source, save = config.source.source, config.output.save
-    if is_path(source):
-        source = _whole_path(source)
-    if save is not None:
-        named = [split(entry) for entry in save]
-        save = tuple(
-            name if file is None else f"{name}:{_whole_path(file)}" for name, file in named
-        )
-    return dataclasses.replace(
-        config,
-        source=dataclasses.replace(config.source, source=source),
-        output=dataclasses.replace(config.output, save=save),
-    )
-
-
-def _whole_path(path: str) -> str:
-    """The path from the root on; `-` is standard output."""
-    return path if path == "-" else str(Path.cwd() / user_path(path))
-
-
-@contextmanager
 def stopping(close: Callable[[], None], stats: RunStats) -> Iterator[Callable[[], None]]:
     """A function that ends the source; while this is open, the first signal calls it."""
     # On a thread: a signal may have come while this one holds the lock that `close` needs.
@@ -266,145 +194,6 @@ def handling(on_signal: Callable[[int, FrameType | None], Any]) -> Iterator[None
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-
-
-# The command line.
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, as all mistakes."""
-        self.exit(MISTAKE, f"{self.prog}: {redact(message)} (see --help)\n")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line's arguments; each is a setting."""
-    formats = ", ".join(FORMATS)
-    presets = ", ".join(configs.presets(PipelineConfig))
-    result = _Parser(
-        prog="pipeline.run",
-        description="Find, segment and follow every object in a video.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=(
-            "examples:\n"
-            "  %(prog)s --source webcam\n"
-            "  %(prog)s --source clip.mp4 --save video,jsonl,mot,mots\n"
-            "  %(prog)s --source rtsp://host/stream --save jsonl:- | jq .tracks"
-        ),
-    )
-    result.add_argument(
-        "--source",
-        metavar="SRC",
-        action="append",
-        default=[],
-        help="webcam, webcam:N, /dev/videoN, demo, a video file, a folder or glob of images, a "
-        "URL (rtsp, http, udp, tcp), or - for stdin; default: demo; given more than once, all are "
-        "tracked beside each other, each into a folder of its own",
-    )
-    result.add_argument(
-        "--config",
-        metavar="NAME|FILE",
-        help=f"settings: a preset ({presets}) or a YAML file",
-    )
-    result.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="one setting, such as tracker.lost_s=3; may be given often",
-    )
-    result.add_argument(
-        "--output",
-        metavar="DIR",
-        help="folder of the outputs; default: runs/<name>-<n>, and nothing saved of a live source",
-    )
-    result.add_argument(
-        "--save",
-        metavar="LIST",
-        help=f"outputs, from {formats}; jsonl:FILE for a file of its own, jsonl:- for stdout; "
-        "default: video,jsonl",
-    )
-    result.add_argument(
-        "--view", metavar="auto|window|web|none", help="where to show; default: auto"
-    )
-    result.add_argument(
-        "--device", metavar="auto|cpu|cuda[:N]", help="where to compute; default: auto"
-    )
-    result.add_argument("--start", metavar="S", help="begin S seconds into a file")
-    result.add_argument("--duration", metavar="S", help="end after S seconds")
-    result.add_argument("--quiet", action="store_true", help="say nothing but errors")
-    result.add_argument(
-        "--resume",
-        metavar="DIR",
-        help="continue the run of a file that broke off in this folder, with its settings",
-    )
-    result.add_argument(
-        "--list-cameras", action="store_true", help="name the cameras of this machine, and end"
-    )
-    return result
-
-
-def settings(arguments: argparse.Namespace) -> PipelineConfig:
-    """The settings that a command line asks for.
-
-    Raises:
-        ConfigError: it asks for what there is not.
-    """
-    if arguments.resume is not None:
-        return complete(settings_of(arguments))
-    flags = {
-        "source.source": arguments.source[0] if arguments.source else None,
-        "output.directory": arguments.output,
-        "output.save": arguments.save,
-        "output.view": arguments.view,
-        "detector.device": arguments.device,
-        "source.start_s": arguments.start,
-        "source.duration_s": arguments.duration,
-    }
-    given = [f"{path}={value}" for path, value in flags.items() if value is not None]
-    return complete(configs.load(PipelineConfig, arguments.config, [*arguments.set, *given]))
-
-
-def complete(config: PipelineConfig) -> PipelineConfig:
-    """The same settings.
-
-    Raises:
-        ConfigError: they are of a `config.yaml` that leaves out FFmpeg's options.
-    """
-    hidden = [name for name, value in config.source.options.items() if value == HIDDEN]
-    if hidden:
-        raise configs.ConfigError(
-            f"source.options: the value of {', '.join(hidden)} is not kept with a run, it may be "
-            "secret: give it again with --set 'source.options={NAME: VALUE}'"
-        )
-    return config
-
-
-def settings_of(arguments: argparse.Namespace) -> PipelineConfig:
-    """The settings of the run that a command line wants to resume.
-
-    Raises:
-        ConfigError: there are none, or others are given.
-    """
-    options = [each for each in arguments.set if each.startswith("source.options")]
-    for name in ("source", "config", "set", "output", "save", "start", "duration"):
-        if getattr(arguments, name) and not (name == "set" and options == arguments.set):
-            raise configs.ConfigError(
-                f"--resume takes all settings from {arguments.resume!r}: leave out --{name}"
-            )
-    now = {"output.view": arguments.view, "detector.device": arguments.device}
-    given = [*options, *(f"{path}={value}" for path, value in now.items() if value is not None)]
-    folder = Path(arguments.resume)
-    if not (folder / SETTINGS).is_file():
-        several = sorted(each.parent.name for each in folder.glob(f"stream-*/{SETTINGS}"))
-        hint = f"; several sources were run: resume one of {', '.join(several)} in it"
-        raise configs.ConfigError(
-            f"nothing to resume in {redact(arguments.resume)!r}: no {SETTINGS} there"
-            f"{hint if several else ''}"
-        )
-    config = configs.load(PipelineConfig, folder / SETTINGS, given)
-    output = dataclasses.replace(config.output, directory=folder)
-    return dataclasses.replace(config, output=output)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

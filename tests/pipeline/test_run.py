@@ -25,10 +25,11 @@ import yaml
 
 import configs
 import pipeline
-import pipeline.run
+from pipeline.arguments import parser, settings
 from pipeline.detector import DetectorConfig
 from pipeline.errors import InferenceError, SourceBroken, SourceError
 from pipeline.frames import Frame, VideoInfo
+from pipeline.record import without_secrets
 from pipeline.run import main
 from pipeline.sources import SourceConfig, open_source
 from tests import scenes
@@ -345,9 +346,9 @@ def test_passwords_are_in_no_output(tmp_path, scripted, capsys):
     address = "rtsp://user:secret@127.0.0.1:9/stream"
     assert main(["--source", address, "--output", str(tmp_path)]) == 2
     assert "secret" not in "".join(capsys.readouterr())
-    config = pipeline.run.settings(pipeline.run.parser().parse_args(["--source", address]))
+    config = settings(parser().parse_args(["--source", address]))
     options = dataclasses.replace(config.source, options={"headers": "secret"})
-    hidden = pipeline.run.without_secrets(dataclasses.replace(config, source=options))
+    hidden = without_secrets(dataclasses.replace(config, source=options))
     assert "secret" not in configs.dump(hidden)
 
 

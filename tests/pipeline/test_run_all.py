@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import pipeline.run
+from pipeline.arguments import parser, settings
 from pipeline.detector import DetectorConfig
 from pipeline.errors import InferenceError
 from pipeline.frames import Frame
@@ -141,7 +141,7 @@ def test_what_streams_cannot_share_is_a_mistake(arguments, message, videos, caps
 
 
 def test_web_pages_have_ports_of_their_own(videos):
-    config = pipeline.run.settings(pipeline.run.parser().parse_args(["--view", "web"]))
+    config = settings(parser().parse_args(["--view", "web"]))
     each = settings_of_each(config, ["a", "b"])
     assert [one.output.web_port for one in each] == [8000, 8001]
 

@@ -1,0 +1,150 @@
+"""The command line: its arguments, and the settings that they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import NoReturn
+
+import configs
+from pipeline.config import PipelineConfig
+from pipeline.record import HIDDEN
+from pipeline.sinks import FORMATS, SETTINGS
+from pipeline.sources import redact
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, as all mistakes."""
+        self.exit(2, f"{self.prog}: {redact(message)} (see --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's arguments; each is a setting."""
+    formats = ", ".join(FORMATS)
+    presets = ", ".join(configs.presets(PipelineConfig))
+    result = _Parser(
+        prog="pipeline.run",
+        description="Find, segment and follow every object in a video.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=(
+            "examples:\n"
+            "  %(prog)s --source webcam\n"
+            "  %(prog)s --source clip.mp4 --save video,jsonl,mot,mots\n"
+            "  %(prog)s --source rtsp://host/stream --save jsonl:- | jq .tracks"
+        ),
+    )
+    result.add_argument(
+        "--source",
+        metavar="SRC",
+        action="append",
+        default=[],
+        help="webcam, webcam:N, /dev/videoN, demo, a video file, a folder or glob of images, a "
+        "URL (rtsp, http, udp, tcp), or - for stdin; default: demo; given more than once, all are "
+        "tracked beside each other, each into a folder of its own",
+    )
+    result.add_argument(
+        "--config",
+        metavar="NAME|FILE",
+        help=f"settings: a preset ({presets}) or a YAML file",
+    )
+    result.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="one setting, such as tracker.lost_s=3; may be given often",
+    )
+    result.add_argument(
+        "--output",
+        metavar="DIR",
+        help="folder of the outputs; default: runs/<name>-<n>, and nothing saved of a live source",
+    )
+    result.add_argument(
+        "--save",
+        metavar="LIST",
+        help=f"outputs, from {formats}; jsonl:FILE for a file of its own, jsonl:- for stdout; "
+        "default: video,jsonl",
+    )
+    result.add_argument(
+        "--view", metavar="auto|window|web|none", help="where to show; default: auto"
+    )
+    result.add_argument(
+        "--device", metavar="auto|cpu|cuda[:N]", help="where to compute; default: auto"
+    )
+    result.add_argument("--start", metavar="S", help="begin S seconds into a file")
+    result.add_argument("--duration", metavar="S", help="end after S seconds")
+    result.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    result.add_argument(
+        "--resume",
+        metavar="DIR",
+        help="continue the run of a file that broke off in this folder, with its settings",
+    )
+    result.add_argument(
+        "--list-cameras", action="store_true", help="name the cameras of this machine, and end"
+    )
+    return result
+
+
+def settings(arguments: argparse.Namespace) -> PipelineConfig:
+    """The settings that a command line asks for.
+
+    Raises:
+        ConfigError: it asks for what there is not.
+    """
+    if arguments.resume is not None:
+        return complete(settings_of(arguments))
+    flags = {
+        "source.source": arguments.source[0] if arguments.source else None,
+        "output.directory": arguments.output,
+        "output.save": arguments.save,
+        "output.view": arguments.view,
+        "detector.device": arguments.device,
+        "source.start_s": arguments.start,
+        "source.duration_s": arguments.duration,
+    }
+    given = [f"{path}={value}" for path, value in flags.items() if value is not None]
+    return complete(configs.load(PipelineConfig, arguments.config, [*arguments.set, *given]))
+
+
+def complete(config: PipelineConfig) -> PipelineConfig:
+    """The same settings.
+
+    Raises:
+        ConfigError: they are of a `config.yaml` that leaves out FFmpeg's options.
+    """
+    hidden = [name for name, value in config.source.options.items() if value == HIDDEN]
+    if hidden:
+        raise configs.ConfigError(
+            f"source.options: the value of {', '.join(hidden)} is not kept with a run, it may be "
+            "secret: give it again with --set 'source.options={NAME: VALUE}'"
+        )
+    return config
+
+
+def settings_of(arguments: argparse.Namespace) -> PipelineConfig:
+    """The settings of the run that a command line wants to resume.
+
+    Raises:
+        ConfigError: there are none, or others are given.
+    """
+    options = [each for each in arguments.set if each.startswith("source.options")]
+    for name in ("source", "config", "set", "output", "save", "start", "duration"):
+        if getattr(arguments, name) and not (name == "set" and options == arguments.set):
+            raise configs.ConfigError(
+                f"--resume takes all settings from {arguments.resume!r}: leave out --{name}"
+            )
+    now = {"output.view": arguments.view, "detector.device": arguments.device}
+    given = [*options, *(f"{path}={value}" for path, value in now.items() if value is not None)]
+    folder = Path(arguments.resume)
+    if not (folder / SETTINGS).is_file():
+        several = sorted(each.parent.name for each in folder.glob(f"stream-*/{SETTINGS}"))
+        hint = f"; several sources were run: resume one of {', '.join(several)} in it"
+        raise configs.ConfigError(
+            f"nothing to resume in {redact(arguments.resume)!r}: no {SETTINGS} there"
+            f"{hint if several else ''}"
+        )
+    config = configs.load(PipelineConfig, folder / SETTINGS, given)
+    output = dataclasses.replace(config.output, directory=folder)
+    return dataclasses.replace(config, output=output)

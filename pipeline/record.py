@@ -1,0 +1,87 @@
+"""What a run puts beside its outputs: its settings before it, its summary after it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import configs
+from configs import user_path
+from pipeline.config import PipelineConfig
+from pipeline.errors import SinkError
+from pipeline.frames import VideoInfo
+from pipeline.sinks import SETTINGS, SUMMARY, Outputs, prepare, split
+from pipeline.sources import file_of, is_path, redact
+from pipeline.stats import RunStats, as_dict
+
+log = logging.getLogger(__name__)
+
+HIDDEN = "..."
+"""In `config.yaml`, for the values of FFmpeg's options."""
+
+
+@contextmanager
+def record(
+    config: PipelineConfig, info: VideoInfo, stats: RunStats, *, is_new: bool
+) -> Iterator[Outputs]:
+    """The outputs of a run; puts its settings and, at its end, its summary beside them."""
+    outputs = prepare(config.output, info, spare=file_of(config.source.source))
+    folder = outputs.folder
+    if folder is not None and is_new:
+        _write_settings(folder / SETTINGS, config)
+    error: BaseException | None = None
+    try:
+        yield outputs
+    except Exception as caught:
+        error = caught
+        raise
+    finally:
+        if folder is not None:
+            summary = json.dumps(as_dict(stats.summary(error)), indent=2)
+            try:
+                (folder / SUMMARY).write_text(summary + "\n")
+            except OSError as full:
+                log.warning("cannot write the summary: %s", full.strerror)
+
+
+def _write_settings(path: Path, config: PipelineConfig) -> None:
+    try:
+        path.write_text(configs.dump(without_secrets(from_anywhere(config))), encoding="utf-8")
+    except OSError as error:
+        raise SinkError(f"cannot write {str(path)!r}: {error.strerror}") from error
+
+
+def without_secrets(config: PipelineConfig) -> PipelineConfig:
+    """The settings without passwords in addresses and values of FFmpeg's options."""
+    source = dataclasses.replace(
+        config.source,
+        source=redact(config.source.source),
+        options=dict.fromkeys(config.source.options, HIDDEN),
+    )
+    return dataclasses.replace(config, source=source)
+
+
+def from_anywhere(config: PipelineConfig) -> PipelineConfig:
+    """The same settings for whoever stands in another folder: paths of source and outputs whole."""
+    source, save = config.source.source, config.output.save
+    if is_path(source):
+        source = _whole_path(source)
+    if save is not None:
+        named = [split(entry) for entry in save]
+        save = tuple(
+            name if file is None else f"{name}:{_whole_path(file)}" for name, file in named
+        )
+    return dataclasses.replace(
+        config,
+        source=dataclasses.replace(config.source, source=source),
+        output=dataclasses.replace(config.output, save=save),
+    )
+
+
+def _whole_path(path: str) -> str:
+    """The path from the root on; `-` is standard output."""
+    return path if path == "-" else str(Path.cwd() / user_path(path))
