@@ -29,7 +29,7 @@ from deepmask.network import Depthwise
 log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_suffix(".c")
-COMPILERS = (os.environ.get("CC", "cc"), "gcc", "clang")
+COMPILERS: tuple[str, ...] = (os.environ.get("CC", "cc"), "gcc", "clang")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-shared", "-fPIC")
 LANES = 16
 """Channels that are computed at a time."""
