@@ -1,9 +1,9 @@
 """Your own detector in front of our tracker: here, whatever moves before a still background.
 
-    python -m demos.custom_detector VIDEO [--output FILE.png]
+    python -m demos.custom_detector VIDEO [--boxes] [--output FILE.png]
 
-`detect` is all that you replace: a picture in, `Detections` out. Boxes are enough; masks make the
-association better. The picture at the end shows the last frame.
+`detect` is all that you replace: a picture in, `Detections` out. Boxes and scores are enough
+(`--boxes`); masks make the association better. The picture at the end shows the last frame.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ MIN_PIXELS = 150
 class MotionDetector:
     """Objects are the connected regions that differ from a background learnt on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, boxes_only: bool = False) -> None:
         """Start without a background: the first frames show nothing."""
+        self._boxes_only = boxes_only
         self._background: Any = cv2.createBackgroundSubtractorMOG2(detectShadows=False)
         self._kernel = np.ones((5, 5), np.uint8)
 
@@ -48,35 +49,33 @@ class MotionDetector:
         sides = np.array([crop.shape[::-1] for crop in masks.crops], np.int32).reshape(-1, 2)
         boxes = np.concatenate([masks.offsets, masks.offsets + sides], axis=1)
         scores = np.full(len(chosen), 0.8, np.float32)
-        return Detections(boxes.astype(np.float32), scores, masks)
+        return Detections(boxes.astype(np.float32), scores, None if self._boxes_only else masks)
 
 
 def main() -> None:
     """Follow what moves in a video."""
     parser = argparse.ArgumentParser(prog="demos.custom_detector", description=__doc__)
     parser.add_argument("video", help="anything that pipeline.run takes as a source")
+    parser.add_argument("--boxes", action="store_true", help="let the tracker see boxes alone")
     parser.add_argument("--output", type=Path, default=Path("runs/custom_detector.png"))
     arguments = parser.parse_args()
 
-    detector, tracker = MotionDetector(), SortTracker()
+    detector, tracker = MotionDetector(boxes_only=arguments.boxes), SortTracker()
     identities: set[int] = set()
     picture = None
     try:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         source = open_source(SourceConfig(source=arguments.video))
+        with source, FrameReader(source) as frames:
+            for frame in frames:
+                tracks = tracker.update(detector.detect(frame), frame.time_s)
+                identities.update(tracks.ids.tolist())
+                picture = draw(frame.image, tracks)
+        if picture is not None:
+            arguments.output.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+            print(f"{len(identities)} identities; the last frame is in {arguments.output}")
     except (PipelineError, OSError) as error:
         raise SystemExit(f"demos.custom_detector: {error}") from None
-    with source, FrameReader(source) as frames:
-        for frame in frames:
-            tracks = tracker.update(detector.detect(frame), frame.time_s)
-            identities.update(tracks.ids.tolist())
-            picture = draw(frame.image, tracks)
-    if picture is not None:
-        try:
-            arguments.output.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
-        except OSError as error:
-            raise SystemExit(f"demos.custom_detector: {error}") from None
-        print(f"{len(identities)} identities; the last frame is in {arguments.output}")
 
 
 if __name__ == "__main__":

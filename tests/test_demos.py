@@ -27,8 +27,10 @@ def test_crossing_keeps_both_identities(root):
     assert done.stdout.splitlines()[-1] == "2 objects, 2 identities"
 
 
-def test_custom_detector_sees_what_moves(root, crossing_video, tmp_path):
-    done = run(root, "demos.custom_detector", crossing_video, "--output", tmp_path / "last.png")
+@pytest.mark.parametrize("flags", [(), ("--boxes",)], ids=["masks", "boxes"])
+def test_custom_detector_sees_what_moves(root, crossing_video, tmp_path, flags):
+    output = tmp_path / "last.png"
+    done = run(root, "demos.custom_detector", crossing_video, *flags, "--output", output)
     assert done.returncode == 0, done.stderr
     picture = cv2.imread(str(tmp_path / "last.png"))
     assert picture is not None
