@@ -17,6 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import deepmask.training  # noqa: F401  before torch: it says how its threads wait
+
+# isort: split
 import torch
 
 from benchmarks import measuring

@@ -93,7 +93,7 @@ def compiled() -> Compiled | None:
             if done.returncode == 0:
                 return Compiled(ctypes.CDLL(str(library)))
         log.debug("%s: %s", compiler, done.stderr)
-    log.info("no C compiler here: a CPU with one (gcc, say) trains nearly twice as fast")
+    log.info("no C compiler here: a CPU with one (gcc, say) takes a fifth less time a step")
     return None
 
 
