@@ -86,13 +86,14 @@ class Compiled:
 def compiled() -> Compiled | None:
     """`depthwise.c` for this processor; None where nothing can compile it."""
     for compiler in filter(shutil.which, COMPILERS):
-        with tempfile.TemporaryDirectory() as folder:
-            library = Path(folder) / "depthwise.so"
-            command = [compiler, *FLAGS, "-o", str(library), str(SOURCE)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode == 0:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                library = Path(folder) / "depthwise.so"
+                command = [compiler, *FLAGS, "-o", str(library), str(SOURCE)]
+                subprocess.run(command, capture_output=True, check=True)
                 return Compiled(ctypes.CDLL(str(library)))
-        log.debug("%s: %s", compiler, done.stderr)
+        except (subprocess.CalledProcessError, OSError) as error:  # or nothing may run from there
+            log.debug("%s: %s", compiler, error)
     log.info("no C compiler here: a CPU with one (gcc, say) takes a fifth less time a step")
     return None
 

@@ -57,8 +57,7 @@ def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
 def keep_memory() -> None:
     """Let the C library keep what a step frees for the next one, where it is glibc.
 
-    It would give large blocks back to the system and get them again page by page, each cleared: a
-    sixth of a step on a CPU.
+    It would give large blocks back to the system and get them again page by page, each cleared.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
