@@ -63,7 +63,7 @@ def read_points(path: Path) -> dict[str, list[Point]]:
         ValueError: the file is no such table.
     """
     clips = defaultdict(list)
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), 2):
             try:
                 numbers = {name: int(row[name]) for name in Point._fields[2:]}

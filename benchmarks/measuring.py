@@ -59,7 +59,11 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line
+            for line in cpuinfo.read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ]
         model = names[0].split(":", 1)[1].strip() if names else model
     load = " ".join(f"{one:.1f}" for one in os.getloadavg())
     today = datetime.datetime.now(datetime.UTC).date()
@@ -88,7 +92,7 @@ def save(path: Path | None, numbers: Mapping[str, Any]) -> None:
     """Write the numbers as JSON, where a file was asked for."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(numbers, indent=1) + "\n")
+        path.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
 
 def in_turns(measures: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
@@ -146,7 +150,7 @@ def run_program(*flags: str, save_as: str = "jsonl") -> tuple[dict[str, Any], li
     with tempfile.TemporaryDirectory() as folder:
         _run_into(folder, *flags, "--save", save_as)
         tracks = Path(folder) / "tracks.jsonl"
-        lines = tracks.read_text().splitlines() if tracks.exists() else []
+        lines = tracks.read_text(encoding="utf-8").splitlines() if tracks.exists() else []
         return _summary(Path(folder)), [json.loads(line) for line in lines]
 
 
@@ -175,12 +179,12 @@ def run_command(command: Sequence[str]) -> str:
     Raises:
         SystemExit: it failed; with what it said.
     """
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr.strip()}")
     return done.stdout
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return summary

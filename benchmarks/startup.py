@@ -42,7 +42,7 @@ def _cpu_s() -> float:
 def import_times() -> list[tuple[float, str]]:
     """Milliseconds that each package costs with all that it imports first, longest first."""
     command = [sys.executable, "-X", "importtime", "-c", IMPORTS]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     rows = []
     for line in done.stderr.splitlines():
         _, total, name = line.removeprefix("import time:").split("|")

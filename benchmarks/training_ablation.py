@@ -99,8 +99,8 @@ def main() -> None:
             variant = Variant(name, (f"detector.weights={weights}",))
             (row,) = measure([variant], options.set, val, novel)
             measuring.save(known, row._asdict())
-        rows[name] = Row(**json.loads(known.read_text()))
-        (options.output / "table.md").write_text(table(rows) + "\n")
+        rows[name] = Row(**json.loads(known.read_text(encoding="utf-8")))
+        (options.output / "table.md").write_text(table(rows) + "\n", encoding="utf-8")
     print(table(rows))
     measuring.save(options.json, about | {"rows": [row._asdict() for row in rows.values()]})
 

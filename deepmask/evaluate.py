@@ -167,7 +167,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         if sys.stderr.isatty():
             print(f"\r{i}/{len(photographs)}", end="", file=sys.stderr)
     if options.results:
-        Path(options.results).write_text(json.dumps(results))
+        Path(options.results).write_text(json.dumps(results), encoding="utf-8")
     print(f"images {len(photographs)}, results an image {len(results) / len(photographs):.2f}")
     for kind, name in (("segm", "mask"), ("bbox", "box")):
         table = average_recall(photographs, results, kind, recall_only=options.recall_only)

@@ -32,8 +32,10 @@ log = logging.getLogger(__name__)
 MOST_SHAPES = 32
 """Networks compiled for so many input sizes are kept, those used last: each takes some 60 MB."""
 
-_first_use, _converting = threading.Lock(), threading.Lock()
-"""Of a process: neither OpenVINO's binding nor torch's tracing bears two threads at these."""
+_first_use, _converting, _compiling = threading.Lock(), threading.Lock(), threading.Lock()
+"""Of a process: neither OpenVINO's binding nor torch's tracing bears two threads at the first two.
+OpenVINO changes the process's locale while it compiles and then puts the one back that it found:
+of two threads at it, the later finds what the earlier has set."""
 
 Precision = Literal["auto", "int8", "bf16", "f32"]
 
@@ -145,12 +147,12 @@ class OpenVinoRuntime:
         """The network's config, without torch where the cache knows it."""
         path = self.cache / "config.json"
         try:
-            return DeepMaskConfig(**json.loads(path.read_text()))
+            return DeepMaskConfig(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, TypeError, ValueError):
             from deepmask import checkpoint
 
             config = checkpoint.load(self.weights).config
-            path.write_text(json.dumps(dataclasses.asdict(config)))
+            path.write_text(json.dumps(dataclasses.asdict(config)), encoding="utf-8")
             return config
 
     def _open(self, name: str, size: tuple[int, int] | None = None) -> Any:
@@ -197,7 +199,8 @@ class OpenVinoRuntime:
             "INFERENCE_PRECISION_HINT": "f32" if self.precision == "f32" else "bf16",
             "CACHE_DIR": str(self.cache / "compiled") if keep else "",
         }
-        return self.core.compile_model(model, "CPU", settings)
+        with _compiling:
+            return self.core.compile_model(model, "CPU", settings)
 
 
 def _resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

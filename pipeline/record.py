@@ -43,7 +43,7 @@ def record(
         if folder is not None:
             summary = json.dumps(as_dict(stats.summary(error)), indent=2)
             try:
-                (folder / SUMMARY).write_text(summary + "\n")
+                (folder / SUMMARY).write_text(summary + "\n", encoding="utf-8")
             except OSError as full:
                 log.warning("cannot write the summary: %s", full.strerror)
 

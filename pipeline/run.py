@@ -199,7 +199,7 @@ def handling(on_signal: Callable[[int, FrameType | None], Any]) -> Iterator[None
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
     if sys.stderr is None:  # closed by who started the program
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     arguments = parser().parse_args(argv)
     if arguments.list_cameras:
         return show_cameras()
@@ -254,7 +254,7 @@ def say(lines: Iterable[str]) -> None:
     try:
         print(*lines, sep="\n", file=sys.stderr, flush=True)
     except OSError:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def show_cameras() -> int:

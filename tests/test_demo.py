@@ -85,7 +85,7 @@ def output(root, tmp_path_factory):
          "--save", "video,jsonl,mot,mots", "--device", "cpu", "--view", "none"],
         cwd=root,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=580,
         check=False,
     )  # fmt: skip
@@ -95,14 +95,14 @@ def output(root, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def truth(root):
-    with gzip.open(root / "pipeline/data/demo_truth.jsonl.gz", "rt") as lines:
+    with gzip.open(root / "pipeline/data/demo_truth.jsonl.gz", "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
 @pytest.fixture(scope="module")
 def result(output):
     (file,) = output.glob("*.jsonl")
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")

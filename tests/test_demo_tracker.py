@@ -24,7 +24,7 @@ def follow(root: Path, min_visible: float) -> dict[str, Counter[int]]:
 
     tracker = SortTracker()
     followed: dict[str, Counter[int]] = {}
-    with gzip.open(root / "pipeline/data/demo_truth.jsonl.gz", "rt") as lines:
+    with gzip.open(root / "pipeline/data/demo_truth.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
             frame = json.loads(line)
             seen = [one for one in frame["objects"] if one["visible"] >= min_visible]

@@ -15,7 +15,7 @@ def run(root: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", *map(str, arguments)],
         cwd=root,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=100,
         check=False,
     )

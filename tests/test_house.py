@@ -21,7 +21,12 @@ def test_import_contracts(root):
     # The contracts are in pyproject.toml; a breach is named with its file and line.
     program = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run(
-        [program, "--no-cache"], cwd=root, capture_output=True, text=True, timeout=100, check=False
+        [program, "--no-cache"],
+        cwd=root,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -34,7 +39,7 @@ def test_lower_floors_import_without_torch_or_video(root, package):
         "sys.exit(f'imports {sorted(heavy)}' if heavy else 0)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script], cwd=root, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -44,7 +49,8 @@ def test_every_module_says_what_it_is(root, package):
     silent = [
         str(path.relative_to(root))
         for path in modules(root, package)
-        if (code := ast.parse(path.read_text())).body and ast.get_docstring(code) is None
+        if (code := ast.parse(path.read_text(encoding="utf-8"))).body
+        and ast.get_docstring(code) is None
     ]
     assert silent == []
 
@@ -56,7 +62,7 @@ def test_no_init_under_tests(root):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_architecture_names_every_module(root, package):
-    text = (root / "ARCHITECTURE.md").read_text()
+    text = (root / "ARCHITECTURE.md").read_text(encoding="utf-8")
     section = text.split(f"\n### {package}\n")[1].split("\n##")[0]
     named = set(re.findall(r"`([\w/]+\.py)`", section))
     there = {str(path.relative_to(root / package)) for path in modules(root, package)}

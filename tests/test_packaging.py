@@ -17,7 +17,7 @@ PACKAGES = {"pipeline", "trackers", "deepmask", "configs"}
 
 @pytest.fixture(scope="module")
 def project(root: Path) -> dict[str, Any]:
-    return tomllib.loads((root / "pyproject.toml").read_text())
+    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=root,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if listed.returncode != 0:
@@ -43,7 +43,10 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         target.write_bytes((root / name).read_bytes())
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     done = subprocess.run(
-        [*command, "--wheel-dir", folder, source], capture_output=True, text=True, check=False
+        [*command, "--wheel-dir", folder, source],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     (built,) = folder.glob("*.whl")
@@ -93,7 +96,7 @@ def test_wheel_works_away_from_the_checkout(wheel, tmp_path):
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr

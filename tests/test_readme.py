@@ -13,7 +13,7 @@ import configs
 
 @pytest.fixture(scope="module")
 def readme(root):
-    return (root / "README.md").read_text()
+    return (root / "README.md").read_text(encoding="utf-8")
 
 
 def test_settings_exist(readme):
@@ -43,12 +43,12 @@ def test_python_runs(readme, root, crossing_video, tmp_path):
         pytest.skip("deepmask/weights/ holds no weights yet")
     (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     script = tmp_path / "example.py"
-    script.write_text(code.replace("clip.mp4", str(crossing_video)))
+    script.write_text(code.replace("clip.mp4", str(crossing_video)), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, script],
         env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=280,
         check=False,
     )

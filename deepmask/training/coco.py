@@ -65,7 +65,7 @@ def load_photographs(annotations: Path, images: Iterable[Path]) -> list[Photogra
         ValueError: `annotations` is not such a file, or one of `images` no tar.
     """
     try:
-        content = json.loads(annotations.read_text())
+        content = json.loads(annotations.read_text(encoding="utf-8"))
         records, rows = content["images"], content["annotations"]
         sizes = {record["id"]: (record["height"], record["width"]) for record in records}
         names = {record["id"]: record["file_name"] for record in records}

@@ -46,7 +46,7 @@ def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
     trainer = Trainer(config, output, lambda network: validate(network, validation))
     if resume:
         trainer.resume()
-    (output / "config.yaml").write_text(configs.dump(config))
+    (output / "config.yaml").write_text(configs.dump(config), encoding="utf-8")
     sets = load_sets(data, config.data)
     trainer.fit(sets)
     measure(trainer.average, sets)
@@ -87,7 +87,7 @@ def validate(network: DeepMask, photographs: Sequence[Photograph]) -> dict[str, 
 def plot(log_file: Path, picture: Path) -> None:
     """Draw the losses and the average recall of a training's `log.jsonl`."""
     plt = pyplot()
-    rows = [json.loads(line) for line in log_file.read_text().splitlines()]
+    rows = [json.loads(line) for line in log_file.read_text(encoding="utf-8").splitlines()]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
     for key in ("score", "bce", "dice", "quality", "iou"):
         known = [row for row in rows if key in row]

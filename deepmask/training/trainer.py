@@ -235,7 +235,7 @@ class Trainer:
         row = {**row, "elapsed_s": round(self.elapsed_s)}
         log.info("%s", json.dumps(row))
         self.output.mkdir(parents=True, exist_ok=True)
-        with (self.output / "log.jsonl").open("a") as file:
+        with (self.output / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 

@@ -67,6 +67,8 @@ def test_the_points_are_a_table(tmp_path):
     clips = read_points(POINTS)
     assert all(one.least_px < one.most_px for points in clips.values() for one in points)
     broken = tmp_path / "points.csv"
-    broken.write_text("clip,object,least_px,most_px,frame,x,y\na,b,1,2,3,4,five\n")
+    broken.write_text(
+        "clip,object,least_px,most_px,frame,x,y\na,b,1,2,3,4,five\n", encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=r"points.csv, line 2: expected clip,object"):
         read_points(broken)

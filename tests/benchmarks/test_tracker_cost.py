@@ -18,7 +18,7 @@ def test_numbers_are_written_with_machine_and_versions(
 ) -> None:
     file = tmp_path / "cost.json"
     run(monkeypatch, "--objects", "4,9", "--masks", "2", "--json", str(file))
-    written = json.loads(file.read_text())
+    written = json.loads(file.read_text(encoding="utf-8"))
     rows = [(row["objects"], row["kind"]) for row in written["rows"]]
     assert rows == [(4, "boxes"), (9, "boxes"), (2, "masks")]
     assert all(row["cpu_ms"] > 0 for row in written["rows"])

@@ -45,13 +45,16 @@ def test_trainings_go_on_where_they_were_stopped(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("benchmarks.training_ablation.measure", lambda *_: [ROW])
     with pytest.raises(KeyboardInterrupt):
         start()
-    known = [".200" in line for line in (tmp_path / "table.md").read_text().splitlines()[2:]]
+    known = [
+        ".200" in line
+        for line in (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()[2:]
+    ]
     assert known == [True] * 3 + [False] * (len(TRAININGS) - 3)
     start()
     assert trained[3] == (stopped_at, True)
     assert [resumes for _, resumes in trained].count(True) == 1
     assert len({name for name, _ in trained}) == len(trained) == len(TRAININGS)
-    assert "not run" not in (tmp_path / "table.md").read_text()
+    assert "not run" not in (tmp_path / "table.md").read_text(encoding="utf-8")
     capsys.readouterr()
     start("--list", "--train", "images=10")
     commands = capsys.readouterr().out.splitlines()

@@ -53,7 +53,7 @@ class Root:
 
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "settings.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -189,7 +189,7 @@ def test_empty_file_and_empty_group_mean_the_defaults(tmp_path: Path) -> None:
 
 def test_unknown_preset_suggests_the_nearest(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(loader, "PRESETS", tmp_path)
-    (tmp_path / "webcam.yaml").write_text("quiet: true\n")
+    (tmp_path / "webcam.yaml").write_text("quiet: true\n", encoding="utf-8")
     assert load(Root, "webcam").quiet
     with pytest.raises(ConfigError, match=r"unknown preset 'webcm'; did you mean 'webcam'\?"):
         load(Root, "webcm")
@@ -208,8 +208,8 @@ def test_dump_is_read_back_as_the_same_settings(tmp_path: Path) -> None:
 
 def test_presets_are_those_of_the_settings_asked_for(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(loader, "PRESETS", tmp_path)
-    (tmp_path / "webcam.yaml").write_text("quiet: true\n")
-    (tmp_path / "slow.yaml").write_text("gate_px: 9\n")
+    (tmp_path / "webcam.yaml").write_text("quiet: true\n", encoding="utf-8")
+    (tmp_path / "slow.yaml").write_text("gate_px: 9\n", encoding="utf-8")
     assert presets(Root) == ["webcam"]
     assert presets(Motion) == ["slow"]
     with pytest.raises(ConfigError, match=r"unknown preset 'slow' \(presets: webcam;"):
@@ -220,7 +220,7 @@ def test_every_preset_opens_with_a_comment() -> None:
     paths = list(loader.PRESETS.glob("*.yaml"))
     assert paths
     for path in paths:
-        assert path.read_text().startswith("# "), path
+        assert path.read_text(encoding="utf-8").startswith("# "), path
 
 
 def test_one_number_is_a_list_of_one() -> None:

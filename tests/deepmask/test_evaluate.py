@@ -89,7 +89,8 @@ def test_mistakes_are_one_line(tmp_path, capsys):
                 "images": [{"id": 1, "file_name": "a.jpg", "height": 4, "width": 4}],
                 "annotations": [],
             }
-        )
+        ),
+        encoding="utf-8",
     )
     assert main(["--annotations", str(annotations), "--images", str(tmp_path)]) == 2
     assert "a.jpg" in capsys.readouterr().err
@@ -98,12 +99,12 @@ def test_mistakes_are_one_line(tmp_path, capsys):
 def test_files_of_another_kind_are_named(tmp_path, capsys):
     annotations, images = tmp_path / "set.json", tmp_path / "pictures.tar"
     command = ["--annotations", str(annotations), "--images", str(images)]
-    images.write_text("not a tar")
+    images.write_text("not a tar", encoding="utf-8")
     for text in ("not JSON", "[]", '{"images": []}', '{"images": [{}], "annotations": []}'):
-        annotations.write_text(text)
+        annotations.write_text(text, encoding="utf-8")
         assert main(command) == 2
         assert f"{annotations}: expected COCO instances" in capsys.readouterr().err
-    annotations.write_text('{"images": [], "annotations": []}')
+    annotations.write_text('{"images": [], "annotations": []}', encoding="utf-8")
     assert main(command) == 2
     assert "pictures.tar: expected a tar file or a folder" in capsys.readouterr().err
 
@@ -117,7 +118,7 @@ def test_masks_may_be_polygons_or_counts(tmp_path):
             {"image_id": 1, "segmentation": each} for each in (polygon, counts, rle(10, 5, 30, 25))
         ],
     }
-    (tmp_path / "set.json").write_text(json.dumps(content))
+    (tmp_path / "set.json").write_text(json.dumps(content), encoding="utf-8")
     (tmp_path / "a.png").touch()
     (found,) = load_photographs(tmp_path / "set.json", [tmp_path])
     assert [int(found.mask(i).sum()) for i in range(3)] == [400, 20, 400]
@@ -125,7 +126,9 @@ def test_masks_may_be_polygons_or_counts(tmp_path):
 
 def test_a_set_without_photographs_is_a_mistake(tmp_path, capsys):
     annotations = tmp_path / "none.json"
-    annotations.write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    annotations.write_text(
+        json.dumps({"images": [], "annotations": [], "categories": []}), encoding="utf-8"
+    )
     assert main(["--annotations", str(annotations), "--images", str(tmp_path)]) == 2
     assert "no photographs" in capsys.readouterr().err
 
@@ -171,7 +174,7 @@ def test_command_prints_the_figures_and_draws_the_reliability(tmp_path, capsys, 
         "images": [{"id": 1, "file_name": "a.png", "height": SIZE[0], "width": SIZE[1]}],
         "annotations": [annotation(0, 0, 20, 20)],
     }
-    (tmp_path / "set.json").write_text(json.dumps(content))
+    (tmp_path / "set.json").write_text(json.dumps(content), encoding="utf-8")
     pixels = cv2.imencode(".png", np.zeros((*SIZE, 3), np.uint8))[1]
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(pixels.tobytes())
@@ -199,7 +202,7 @@ def test_command_prints_the_figures_and_draws_the_reliability(tmp_path, capsys, 
             proposals=dataclasses.replace(EVALUATION.proposals, max_iou=0.7),
         )
     ]
-    rows = json.loads((tmp_path / "results.json").read_text())
+    rows = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert rows[0]["predicted_iou"] == pytest.approx(0.8)
     assert cv2.imread(str(tmp_path / "plots" / "reliability.png")) is not None
     assert main([*arguments, "--deployed"]) == 0

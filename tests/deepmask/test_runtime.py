@@ -1,6 +1,7 @@
 """Weights on disk and the two runtimes: what one computes, the other does."""
 
 import json
+import locale
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -100,7 +101,7 @@ def test_a_second_start_converts_nothing_and_does_not_import_torch(weights, imag
             subprocess.run(
                 [sys.executable, "-c", code, str(weights)],
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 check=True,
             ).stdout.splitlines()[-1]
         )
@@ -165,7 +166,9 @@ def test_threads_that_begin_together_do_not_wait_for_each_other(weights, cache):
     )
     command = [sys.executable, "-c", code, str(weights)]
     for _ in range(3):
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", check=True, timeout=100
+        )
         assert done.stdout.strip() == "8"
 
 
@@ -175,6 +178,22 @@ def test_two_starts_at_once_share_a_cold_cache(weights, image, cache):
         first, second = pool.map(lambda runtime: runtime(image, SIZE, 0.3, 20), runtimes)
     np.testing.assert_array_equal(first.masks, second.masks)
     assert {path.name for path in runtimes[0].cache.iterdir() if path.is_dir()} == {"compiled"}
+
+
+def test_starts_at_once_leave_the_locale_alone(weights, cache):
+    """OpenVINO sets the process's locale while it compiles: text would be read as ASCII after."""
+    OpenVinoRuntime(weights, threads=1)
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        locale.setlocale(locale.LC_ALL, "C.UTF-8")
+    except locale.Error:
+        pytest.skip("this system has no C.UTF-8")
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: OpenVinoRuntime(weights, threads=1), range(16)))
+        assert locale.getlocale(locale.LC_CTYPE)[1] == "UTF-8"
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def test_sizes_used_long_ago_are_forgotten(weights, image, cache, monkeypatch):

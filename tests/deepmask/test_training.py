@@ -236,7 +236,7 @@ def make_set(folder, name, count, exhaustive=True):
                 }
             )
     content = {"images": images, "annotations": annotations, "categories": []}
-    (folder / f"{name}.json").write_text(json.dumps(content))
+    (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -390,7 +390,9 @@ def test_training_learns_resumes_and_writes_weights(discs, tmp_path, monkeypatch
         arguments += ["--set", setting]
     assert main([*arguments, "--set", "images=60"]) == 0
     assert main([*arguments, "--set", "images=120", "--resume"]) == 0
-    rows = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     trained = [row for row in rows if "dice" in row]
     assert trained[-1]["images"] == 120
     assert trained[-1]["dice"] < 0.8 * trained[0]["dice"]
@@ -445,7 +447,10 @@ def test_training_on_what_the_device_draws(discs, tmp_path, device, monkeypatch)
     again = trainer.Trainer(dataclasses.replace(config, images=40), tmp_path)
     again.resume()
     again.fit(load_sets(discs, config.data))
-    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [row["images"] for row in rows] == [8, 16, 24, 32, 40]
     assert all(np.isfinite(row["dice"]) for row in rows)
 

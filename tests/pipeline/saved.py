@@ -58,4 +58,4 @@ def decoded(path: Path) -> list[tuple[float, np.ndarray]]:
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -42,7 +42,7 @@ def test_settings_survive_being_written_and_read(tmp_path):
         PipelineConfig, "webcam", ["output.save=video,jsonl:-", "source.options={rtbufsize: 1M}"]
     )
     path = tmp_path / "config.yaml"
-    path.write_text(configs.dump(config))
+    path.write_text(configs.dump(config), encoding="utf-8")
     assert configs.load(PipelineConfig, path) == config
 
 

@@ -117,7 +117,7 @@ def test_damaged_file(
 
 def assert_outputs_match(folder: Path) -> None:
     """As many pictures as lines, and all of them readable."""
-    lines = (folder / "tracks.jsonl").read_text().splitlines()
+    lines = (folder / "tracks.jsonl").read_text(encoding="utf-8").splitlines()
     with av.open(str(folder / "video.mp4")) as video:
         assert sum(1 for _ in video.decode(video=0)) == len(lines) > 0
 

@@ -204,7 +204,7 @@ def test_effects_that_make_no_sense(settings, message):
 
 
 def test_picture_that_is_none(tmp_path):
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
     with pytest.raises(PipelineError, match="cannot read the picture"):
         Renderer(RenderConfig(picture=str(tmp_path / "text.png")))
 

@@ -200,7 +200,9 @@ def test_run_with_a_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert main([*arguments, "--set", region]) == 0
     [(height, width, _)] = shapes
     assert (height, width) == (pytest.approx(96 + 32, abs=2), 320)
-    first = json.loads((tmp_path / "out" / "tracks.jsonl").read_text().splitlines()[0])
+    first = json.loads(
+        (tmp_path / "out" / "tracks.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    )
     assert (first["width"], first["height"]) == (320, 240)
     # What was written repeats the run.
     again = configs.load(pipeline.config.PipelineConfig, tmp_path / "out" / "config.yaml")
@@ -249,7 +251,7 @@ def test_region_mistake_is_one_line_and_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     scenes.parallel(length=2).write_video(tmp_path / "a.mp4")
-    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "text.png").write_text("no image", encoding="utf-8")
     cv2.imwrite("tall.png", np.full((48, 24), 255, np.uint8))
     cv2.imwrite("dark.png", np.full((24, 32), 100, np.uint8))
     monkeypatch.setattr("pipeline.run.open_detector", lambda _: ScriptedDetector())

@@ -62,7 +62,10 @@ def decoded(path: Path) -> list[tuple[float, bytes]]:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) | {"latency_ms": 0} for line in path.read_text().splitlines()]
+    return [
+        json.loads(line) | {"latency_ms": 0}
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def assert_same(folder: Path, whole: Path) -> None:
@@ -81,7 +84,9 @@ def assert_same(folder: Path, whole: Path) -> None:
         for one in (folder, whole)
     ]
     assert pictures[0] == pictures[1]
-    counts = [json.loads((one / "summary.json").read_text()) for one in (folder, whole)]
+    counts = [
+        json.loads((one / "summary.json").read_text(encoding="utf-8")) for one in (folder, whole)
+    ]
     for key in ("ended", "frames_read", "frames_inferred", "frames_written", "tracks", "source_s"):
         assert counts[0][key] == counts[1][key], key
 
@@ -196,7 +201,7 @@ def test_resume_of_another_file_is_a_mistake_and_leaves_the_outputs(
 
 def test_resume_with_outputs_that_were_changed_is_one_line(video, tmp_path, scripted, capsys):
     killed(video, tmp_path / "killed", 57, scripted)
-    (tmp_path / "killed" / "mot.txt").write_text("")
+    (tmp_path / "killed" / "mot.txt").write_text("", encoding="utf-8")
     scripted()
     assert main(["--resume", str(tmp_path / "killed"), "--quiet"]) == 2
     assert "has become shorter since the run broke off" in capsys.readouterr().err

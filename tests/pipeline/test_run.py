@@ -70,7 +70,7 @@ def decoded(path: Path) -> list[float]:
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert text == "" or text.endswith("\n")
     return [json.loads(line) for line in text.splitlines()]
 
@@ -92,7 +92,7 @@ def test_all_outputs_hold_every_frame(video, tmp_path, scripted, capsys):
     assert shown == {1, 2}
     assert set(read_mot(tmp_path / "mot.txt")[:, 0]) == set(range(1, 76))
     assert set(read_mots(tmp_path / "mots.txt")) == set(range(75))
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert summary["ended"] == "done"
     assert [summary[f"frames_{what}"] for what in ("read", "inferred", "dropped", "written")] == [
         75, 75, 0, 75,
@@ -110,10 +110,12 @@ def test_resolved_settings_lie_beside_the_outputs_and_repeat_the_run(video, tmp_
     arguments = ["--source", str(video), "--set", "tracker.lost_s=3", "--save", "mot"]
     assert main([*arguments, "--output", str(tmp_path / "a"), "--duration", "1"]) == 0
     written = tmp_path / "a" / "config.yaml"
-    assert yaml.safe_load(written.read_text())["tracker"]["lost_s"] == 3
+    assert yaml.safe_load(written.read_text(encoding="utf-8"))["tracker"]["lost_s"] == 3
     scripted()
     assert main(["--config", str(written), "--output", str(tmp_path / "b")]) == 0
-    assert (tmp_path / "a" / "mot.txt").read_text() == (tmp_path / "b" / "mot.txt").read_text()
+    assert (tmp_path / "a" / "mot.txt").read_text(encoding="utf-8") == (
+        tmp_path / "b" / "mot.txt"
+    ).read_text(encoding="utf-8")
 
 
 def test_options_of_ffmpeg_are_kept_secret_and_asked_for_again(video, tmp_path, scripted, capsys):
@@ -122,7 +124,7 @@ def test_options_of_ffmpeg_are_kept_secret_and_asked_for_again(video, tmp_path, 
     arguments = ["--source", str(video), *options, "--save", "mot", "--quiet"]
     assert main([*arguments, "--output", str(tmp_path / "a")]) == 0
     written = str(tmp_path / "a" / "config.yaml")
-    assert "1000000" not in Path(written).read_text()
+    assert "1000000" not in Path(written).read_text(encoding="utf-8")
     again = ["--config", written, "--output", str(tmp_path / "b"), "--quiet"]
     assert main(again) == 2
     assert "the value of probesize is not kept with a run" in capsys.readouterr().err
@@ -285,7 +287,7 @@ def test_frames_that_are_left_out_are_coasting(video, tmp_path, scripted):
     states = [{track["state"] for track in line["tracks"]} for line in lines]
     assert states == [{"coasting" if frame % 3 else "tracked"} for frame in range(75)]
     assert all([track["id"] for track in line["tracks"]] == [1, 2] for line in lines)
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert summary["frames_inferred"] == 25
     assert summary["frames_written"] == len(decoded(tmp_path / "video.mp4")) == 75
 
@@ -322,7 +324,7 @@ def test_live_source_drops_what_nobody_waits_for(video, tmp_path, scripted):
     arguments = ["--source", str(video), "--output", str(tmp_path), "--save", ALL]
     assert main([*arguments, "--set", "source.live=true", "--view", "none"]) == 0
     lines = lines_of(tmp_path / "tracks.jsonl")
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert sum(line["dropped_before"] for line in lines) == summary["frames_dropped"] > 0
     assert summary["frames_inferred"] == summary["frames_written"] == len(lines) < 75
     assert decoded(tmp_path / "video.mp4") == pytest.approx(
@@ -461,7 +463,7 @@ def test_source_that_breaks_off_leaves_complete_files(tmp_path, scripted, monkey
     assert main(["--source", "x", "--output", str(tmp_path), "--save", ALL]) == 3
     assert "pipeline.run: the stream was lost\n" in capsys.readouterr().err
     assert len(decoded(tmp_path / "video.mp4")) == len(lines_of(tmp_path / "tracks.jsonl")) == 20
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert (summary["ended"], summary["error"]) == ("failed", "the stream was lost")
     assert summary["frames_written"] == 20
 
@@ -570,7 +572,7 @@ def test_mistake_is_one_line_and_exit_code_2(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DISPLAY", raising=False)
-    (tmp_path / "text.mp4").write_text("not a video\n" * 50)
+    (tmp_path / "text.mp4").write_text("not a video\n" * 50, encoding="utf-8")
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "good.mp4").symlink_to(video)
     (tmp_path / "video.mp4").symlink_to(video)
@@ -636,7 +638,7 @@ def started(*arguments: object, seconds: float = 0.01, **how: Any) -> Iterator[P
     """A run as a process, ended with the block if it has not ended by itself."""
     command = [sys.executable, "-m", "tests.scripted_run", str(seconds), *map(str, arguments)]
     root = Path(__file__).resolve().parents[2]
-    with Popen(command, cwd=root, stderr=PIPE, text=True, **how) as process:
+    with Popen(command, cwd=root, stderr=PIPE, encoding="utf-8", **how) as process:
         try:
             yield process
         finally:
@@ -670,7 +672,7 @@ def test_signal_finishes_the_files(number, tmp_path):
     assert process.returncode == 0, error
     lines = lines_of(tmp_path / "tracks.jsonl")
     assert len(decoded(tmp_path / "video.mp4")) == len(lines) >= 5
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert (summary["ended"], summary["frames_written"]) == ("stopped", len(lines))
     assert "Traceback" not in error
 
@@ -680,14 +682,14 @@ def test_killed_run_leaves_a_playable_video_and_complete_lines(tmp_path):
     with started("--source", ENDLESS, "--output", tmp_path, "--save", ALL) as process:
         wait_for_five(process)
         wait_until(lambda: video.stat().st_size > 50_000)
-        wait_until(lambda: (tmp_path / "tracks.jsonl").read_text().count("\n") >= 5)
+        wait_until(lambda: (tmp_path / "tracks.jsonl").read_text(encoding="utf-8").count("\n") >= 5)
         time.sleep(random.random())
         process.kill()
         process.communicate()
     assert len(decoded(video)) >= 12
     assert len(lines_of(tmp_path / "tracks.jsonl")) >= 5
     for name in ("mot.txt", "mots.txt", "tracks.csv"):
-        assert (tmp_path / name).read_text().endswith("\n")
+        assert (tmp_path / name).read_text(encoding="utf-8").endswith("\n")
 
 
 @pytest.mark.slow
@@ -695,13 +697,13 @@ def test_twenty_runs_killed_at_random_moments_leave_valid_files(tmp_path):
     arguments = ["--source", ENDLESS, "--view", "none", "--save", f"{ALL},parquet"]
     command = [sys.executable, "-m", "tests.killed_runs", "20", str(tmp_path), *arguments]
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     pictures = 0
     for folder in tmp_path.iterdir():
         count = len(lines_of(folder / "tracks.jsonl"))
         for name in ("mot.txt", "mots.txt", "tracks.csv"):
-            assert (folder / name).read_text().endswith("\n")
+            assert (folder / name).read_text(encoding="utf-8").endswith("\n")
         rows = pq.read_table(folder / "tracks.parquet", columns=["frame"])["frame"]
         # Lines are on the disk a second later at most: a hundred frames, and what waits for them.
         assert len(set(rows.to_pylist())) <= count + 130

@@ -47,11 +47,14 @@ def videos(tmp_path_factory) -> tuple[Path, Path]:
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "tracks.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (folder / "tracks.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return summary
 
 
@@ -87,7 +90,9 @@ def test_settings_of_each_stream_repeat_it_alone(videos, tmp_path, opened):
     assert main([*sources(*videos), "--output", str(together), "--save", "mot", "--quiet"]) == 0
     config, alone = together / "stream-2" / "config.yaml", tmp_path / "alone"
     assert main(["--config", str(config), "--output", str(alone), "--quiet"]) == 0
-    assert (alone / "mot.txt").read_text() == (together / "stream-2" / "mot.txt").read_text()
+    assert (alone / "mot.txt").read_text(encoding="utf-8") == (
+        together / "stream-2" / "mot.txt"
+    ).read_text(encoding="utf-8")
 
 
 def test_a_stream_that_fails_leaves_the_others_running(
@@ -151,7 +156,7 @@ def test_a_signal_ends_all_streams(number, tmp_path):
     command = [sys.executable, "-m", "tests.scripted_run", "0.01"]
     command += [*sources(ENDLESS, ENDLESS), "--output", str(tmp_path), "--save", "jsonl"]
     root = Path(__file__).resolve().parents[2]
-    with Popen(command, cwd=root, stderr=PIPE, text=True) as process:
+    with Popen(command, cwd=root, stderr=PIPE, encoding="utf-8") as process:
         try:
             assert process.stderr is not None
             fives = 0

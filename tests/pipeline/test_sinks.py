@@ -74,9 +74,9 @@ def test_the_first_line_goes_out_at_once(tmp_path):
     sink = LinesSink(tmp_path / "lines.txt", lambda result: [str(result.frame.index)])
     for frame, tracks in results([0.0, 0.04]):
         sink.write(Result(frame, tracks, 0.0))
-    assert (tmp_path / "lines.txt").read_text() == "0\n"
+    assert (tmp_path / "lines.txt").read_text(encoding="utf-8") == "0\n"
     sink.close()
-    assert (tmp_path / "lines.txt").read_text() == "0\n1\n"
+    assert (tmp_path / "lines.txt").read_text(encoding="utf-8") == "0\n1\n"
 
 
 def test_jsonl_of_boxes_only_and_of_nothing(tmp_path):
@@ -100,7 +100,10 @@ def test_mot_and_mots_read_back(tmp_path):
 
 def test_csv_is_a_table(tmp_path):
     save(tmp_path, "csv", results([0.0, 0.04]))
-    header, *rows = [line.split(",") for line in (tmp_path / "tracks.csv").read_text().splitlines()]
+    header, *rows = [
+        line.split(",")
+        for line in (tmp_path / "tracks.csv").read_text(encoding="utf-8").splitlines()
+    ]
     assert header[:5] == ["frame", "time_s", "id", "state", "score"]
     assert [row[0] for row in rows] == ["0", "0", "1", "1"]
     assert {len(row) for row in rows} == {len(header)}
@@ -111,7 +114,7 @@ def test_coco_lists_each_object_over_all_frames(tmp_path):
     small = discs(SIZE, [(30, 30)], 5)
     what[1] = (what[1][0], tracks_of(small, ids=[11]))
     save(tmp_path, "coco", what)
-    record = json.loads((tmp_path / "coco.json").read_text())
+    record = json.loads((tmp_path / "coco.json").read_text(encoding="utf-8"))
     assert record["videos"][0]["length"] == 3
     first, second = record["annotations"]
     assert (first["id"], second["id"]) == (3, 11)  # 8 was never seen, only predicted

@@ -83,7 +83,7 @@ class RtspCamera:
     def __init__(self, port: int = 0, width: int = 320, height: int = 240, user: str = "") -> None:
         command = [SYSTEM_PYTHON, str(SERVER), str(port), str(width), str(height)]
         command += ["--user", user] if user else []
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
 
@@ -216,12 +216,15 @@ def test_run_on_a_stream_that_goes_and_comes_and_goes(
     said = "".join(capfd.readouterr())
     assert code == 3, said
     assert "did not come back within 5 s" in said
-    lines = [json.loads(line) for line in (tmp_path / "tracks.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "tracks.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     gaps = [line for line in lines if line["dropped_before"] > 5]
     assert gaps, "the gap is in dropped_before"
     with av.open(str(tmp_path / "video.mp4")) as video:
         assert sum(1 for _ in video.decode(video=0)) == len(lines)
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert summary["frames_dropped"] == sum(line["dropped_before"] for line in lines)
     assert PASSWORD not in said
     assert USER not in said
@@ -308,7 +311,7 @@ def hls_live(folder: Path, **options: str) -> Iterator[tuple[str, threading.Even
         broadcasting(str(playlist), form="hls", options=options) as stopped,
     ):
         deadline_s = time.perf_counter() + 20
-        while not playlist.exists() or playlist.read_text().count("#EXTINF") < 2:
+        while not playlist.exists() or playlist.read_text(encoding="utf-8").count("#EXTINF") < 2:
             assert time.perf_counter() < deadline_s
             time.sleep(0.05)
         yield f"{url}/a.m3u8", stopped

@@ -131,10 +131,13 @@ def test_run_whose_camera_is_lost_leaves_complete_files(
     assert (
         f"broke off: it {'sent nothing' if how == 'frozen' else 'was'}" in capsys.readouterr().err
     )
-    lines = (tmp_path / "out" / "tracks.jsonl").read_text().splitlines()
+    lines = (tmp_path / "out" / "tracks.jsonl").read_text(encoding="utf-8").splitlines()
     with av.open(str(tmp_path / "out" / "video.mp4")) as video:
         assert sum(1 for _ in video.decode(video=0)) == len(lines) == 10
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["ended"] == "failed"
+    assert (
+        json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["ended"]
+        == "failed"
+    )
 
 
 # --- the watchdog alone ------------------------------------------------------------------------

@@ -15,20 +15,22 @@ def pack(tmp_path):
     for name in ("one", "two"):
         folder = tmp_path / "pack" / name
         folder.mkdir(parents=True)
-        (folder / "seqinfo.ini").write_text("[Sequence]\nframeRate=10\nseqLength=20\n")
+        (folder / "seqinfo.ini").write_text(
+            "[Sequence]\nframeRate=10\nseqLength=20\n", encoding="utf-8"
+        )
         truth, seen = [], []
         for k in range(1, 21):
             for i, y in ((1, 20), (2, 120)):
                 truth.append(f"{k},{i},{10 + 3 * k},{y},30,40,1,1,1")
                 seen.append(f"{k},-1,{10 + 3 * k},{y},30,40,0.9")
-        (folder / "gt.txt").write_text("\n".join(truth))
-        (folder / "det.txt").write_text("\n".join(seen))
+        (folder / "gt.txt").write_text("\n".join(truth), encoding="utf-8")
+        (folder / "det.txt").write_text("\n".join(seen), encoding="utf-8")
     return tmp_path / "pack"
 
 
 def test_perfect_detections_give_perfect_scores(pack, tmp_path, capsys):
     assert run.main([str(pack), "--output", str(tmp_path / "out")]) == 0
-    first = (tmp_path / "out" / "one.txt").read_text().splitlines()[0]
+    first = (tmp_path / "out" / "one.txt").read_text(encoding="utf-8").splitlines()[0]
     assert first == "1,1,13.00,20.00,30.00,40.00,0.9000,-1,-1,-1"
     command = ["--gt", str(pack), "--tracks", str(tmp_path / "out"), "--open-world"]
     assert evaluate.main(command) == 0
@@ -54,7 +56,7 @@ def test_the_layout_of_motchallenge_is_one_sequence_a_folder(pack, tmp_path):
 def test_settings_reach_the_tracker(pack, tmp_path):
     command = [str(pack), "--output", str(tmp_path), "--set", "birth_score=0.95"]
     assert run.main(command) == 0
-    assert (tmp_path / "one.txt").read_text() == ""
+    assert (tmp_path / "one.txt").read_text(encoding="utf-8") == ""
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,9 @@ def test_mistakes_are_one_line(pack, tmp_path, monkeypatch, capsys, arguments, m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad" / "s").mkdir(parents=True)
-    (tmp_path / "bad" / "s" / "det.txt").write_text("1,-1,5,5,5,5,1\n2,-1,5,5,0,5,1\n")
+    (tmp_path / "bad" / "s" / "det.txt").write_text(
+        "1,-1,5,5,5,5,1\n2,-1,5,5,0,5,1\n", encoding="utf-8"
+    )
     assert run.main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -112,11 +116,11 @@ def test_masks_are_scored_from_jsonl_and_text(tmp_path):
         lines += [f"{k} {7 + i} 1 30 40 {rle['counts']}" for i, rle in enumerate(rles)]
         found = [{"id": 7 + i, "mask": rle} for i, rle in enumerate(rles) if (k, i) != (2, 1)]
         records.append(json.dumps({"frame": k, "tracks": found}))
-    (folder / "instances.txt").write_text("\n".join(truth))
-    (tracks / "clip.txt").write_text("\n".join(lines))
+    (folder / "instances.txt").write_text("\n".join(truth), encoding="utf-8")
+    (tracks / "clip.txt").write_text("\n".join(lines), encoding="utf-8")
     scores = evaluate.evaluate(folder.parent, tracks, masks=True)["clip"]
     np.testing.assert_allclose([scores.hota.HOTA, scores.jaccard.J], [1.0, 1.0])
-    (tracks / "clip.jsonl").write_text("\n".join(records))
+    (tracks / "clip.jsonl").write_text("\n".join(records), encoding="utf-8")
     scores = evaluate.evaluate(folder.parent, tracks, masks=True)["clip"]
     assert (scores.clear.TP, scores.clear.FN, scores.clear.FP) == (11, 1, 0)
     np.testing.assert_allclose(scores.jaccard.J, (1 + 5 / 6) / 2)
@@ -162,8 +166,10 @@ def test_the_protocol_goes_by_the_path():
 def test_masks_reported_after_the_last_truth_count(tmp_path, capsys):
     mask = Masks.from_dense(np.ones((1, 4, 6), bool)).rle(0)["counts"]
     (tmp_path / "gt" / "a").mkdir(parents=True)
-    (tmp_path / "gt" / "a" / "instances.txt").write_text(f"0 1 1 4 6 {mask}\n")
-    (tmp_path / "a.txt").write_text("".join(f"{k} 1 1 4 6 {mask}\n" for k in range(5)))
+    (tmp_path / "gt" / "a" / "instances.txt").write_text(f"0 1 1 4 6 {mask}\n", encoding="utf-8")
+    (tmp_path / "a.txt").write_text(
+        "".join(f"{k} 1 1 4 6 {mask}\n" for k in range(5)), encoding="utf-8"
+    )
     folders = ["--gt", str(tmp_path / "gt"), "--tracks", str(tmp_path)]
     assert evaluate.main([*folders, "--masks"]) == 0
     header, *_, combined = capsys.readouterr().out.splitlines()
@@ -173,14 +179,14 @@ def test_masks_reported_after_the_last_truth_count(tmp_path, capsys):
 @pytest.mark.parametrize("counts", ["b3Z", "1" * 50, "\u00e9"])
 def test_a_damaged_mask_is_named_by_its_line(counts, tmp_path, capsys):
     (tmp_path / "gt" / "a").mkdir(parents=True)
-    (tmp_path / "gt" / "a" / "instances.txt").write_text(f"0 1 1 4 6 {counts}\n")
-    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "gt" / "a" / "instances.txt").write_text(f"0 1 1 4 6 {counts}\n", encoding="utf-8")
+    (tmp_path / "a.txt").write_text("", encoding="utf-8")
     assert evaluate.main(["--gt", str(tmp_path / "gt"), "--tracks", str(tmp_path), "--masks"]) == 2
     assert "instances.txt:1: runs of a mask do not cover 4 x 6" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("frame", ["inf", "nan", "1.5", "1e12", "-3"])
 def test_a_frame_that_is_none_is_named_by_its_line(frame, pack, tmp_path, capsys):
-    (pack / "one" / "det.txt").write_text(f"{frame},-1,1,2,3,4,0.9\n")
+    (pack / "one" / "det.txt").write_text(f"{frame},-1,1,2,3,4,0.9\n", encoding="utf-8")
     assert run.main([str(pack), "--output", str(tmp_path / "out")]) == 2
     assert "det.txt:1: frame and id should be whole numbers" in capsys.readouterr().err

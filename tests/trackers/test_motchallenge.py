@@ -60,7 +60,7 @@ def test_disjoint_gives_a_shared_pixel_to_the_smaller_mask():
 
 def test_mot_text_is_read_back(tmp_path):
     path = tmp_path / "a.txt"
-    path.write_text("1,2,3.5,4,5,6,0.5\n\n2 2 3 4 5 6\n")
+    path.write_text("1,2,3.5,4,5,6,0.5\n\n2 2 3 4 5 6\n", encoding="utf-8")
     rows = read_mot(path)
     assert rows.tolist() == [[1, 2, 3.5, 4, 5, 6, 0.5, 1, 1], [2, 2, 3, 4, 5, 6, 1, 1, 1]]
 
@@ -71,7 +71,7 @@ def test_mot_text_is_read_back(tmp_path):
 )
 def test_bad_mot_text_is_named_by_line(tmp_path, text, message):
     path = tmp_path / "a.txt"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         read_mot(path)
 
@@ -81,7 +81,7 @@ def test_mots_text_is_read_back(tmp_path):
     dense = np.zeros((1, 50, 40), bool)
     dense[0, 5:15, 5:25] = True
     masks = Masks.from_dense(np.concatenate([dense, dense]))
-    path.write_text("\n".join(mots_lines(3, tracks_of(masks))))
+    path.write_text("\n".join(mots_lines(3, tracks_of(masks))), encoding="utf-8")
     (row,) = read_mots(path)[3]
     assert (row.id, row.label, row.rle["size"]) == (1, 1, [50, 40])
     assert coco_mask.area(row.rle) == 200
@@ -89,16 +89,18 @@ def test_mots_text_is_read_back(tmp_path):
 
 def test_bad_mots_text_is_named_by_line(tmp_path):
     path = tmp_path / "a.txt"
-    path.write_text("1 2 3\n")
+    path.write_text("1 2 3\n", encoding="utf-8")
     with pytest.raises(ValueError, match=":1: 3 fields"):
         read_mots(path)
 
 
 def test_seqinfo(tmp_path):
     assert read_seqinfo(tmp_path).frame_rate == 30.0
-    (tmp_path / "seqinfo.ini").write_text("[Sequence]\nframeRate=12.5\nseqLength=40\n")
+    (tmp_path / "seqinfo.ini").write_text(
+        "[Sequence]\nframeRate=12.5\nseqLength=40\n", encoding="utf-8"
+    )
     info = read_seqinfo(tmp_path)
     assert (info.frame_rate, info.length) == (12.5, 40)
-    (tmp_path / "seqinfo.ini").write_text("[Sequence]\nframeRate=fast\n")
+    (tmp_path / "seqinfo.ini").write_text("[Sequence]\nframeRate=fast\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"seqinfo\.ini"):
         read_seqinfo(tmp_path)
