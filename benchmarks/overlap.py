@@ -26,7 +26,7 @@ from pipeline.config import PipelineConfig
 from pipeline.detector import open_detector
 from pipeline.inference import detect_async
 from pipeline.render import Renderer
-from pipeline.run import run
+from pipeline.run import run, work_steadily
 from pipeline.sinks import FORMATS, SINKS, OutputConfig, Result, SinkContext
 from pipeline.sources import open_source
 from pipeline.stats import RunStats
@@ -56,8 +56,9 @@ class Stages:
         with open_source(config.source) as source:
             self.info = source.info
             self.frames = list(source)
-        # Lent, so that the whole program runs on the same one, compiled and warm.
-        self.detectors = SharedDetectors(open_detector)
+        # Lent, so that the whole program runs on the same one, compiled and warm; for this source,
+        # not as for several.
+        self.detectors = SharedDetectors(lambda _: open_detector(config.detector))
         self.detector = self.detectors.open(config.detector)
         self.detections = self._detect()
         self.tracks = self._track()
@@ -133,6 +134,7 @@ def main() -> None:
     options = parser.parse_args()
 
     about = measuring.announce()
+    work_steadily()
     settings = [f"source.source={options.source}", f"source.duration_s={options.seconds}"]
     stages = Stages(configs.load(PipelineConfig, None, [*settings, *options.set]))
     print(f"{stages.info.name}, {len(stages.frames)} frames; {stages.detector.description}")

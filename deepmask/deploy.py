@@ -59,7 +59,7 @@ class DeployConfig:
 
     batch: int = 8
     """Most pictures that a GPU looks at together, of those that wait for it; none waits for
-    others."""
+    others. At 1 every picture is through as soon as can be, on a CPU too."""
 
     proposals: ProposalConfig = dataclasses.field(default_factory=ProposalConfig)
 
@@ -110,7 +110,7 @@ def open_runtime(config: DeployConfig) -> Runtime:
                 "GPU: use --device cpu, or install a CUDA build of torch and the driver"
             )
     if importlib.util.find_spec("openvino") is not None:
-        return OpenVinoRuntime(path, threads=config.threads, precision=config.precision)
+        return OpenVinoRuntime(path, config.threads, config.precision, throughput=config.batch > 1)
     import torch
 
     from deepmask import checkpoint

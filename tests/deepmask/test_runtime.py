@@ -180,6 +180,14 @@ def test_two_starts_at_once_share_a_cold_cache(weights, image, cache):
     assert {path.name for path in runtimes[0].cache.iterdir() if path.is_dir()} == {"compiled"}
 
 
+def test_more_calls_than_cores_only_where_none_has_to_be_early(weights, cache):
+    live, file = (
+        open_runtime(DeployConfig(weights=weights, device="cpu", threads=3, batch=batch))
+        for batch in (1, 8)
+    )
+    assert (live.concurrency, file.concurrency) == (3, 5)
+
+
 def test_starts_at_once_leave_the_locale_alone(weights, cache):
     """OpenVINO sets the process's locale while it compiles: text would be read as ASCII after."""
     OpenVinoRuntime(weights, threads=1)

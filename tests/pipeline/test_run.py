@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import random
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +32,7 @@ from pipeline.detector import DetectorConfig
 from pipeline.errors import InferenceError, SourceBroken, SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.record import without_secrets
-from pipeline.run import main
+from pipeline.run import main, work_steadily
 from pipeline.sources import SourceConfig, open_source
 from tests import scenes
 from tests.fakes import ScriptedDetector
@@ -747,3 +749,19 @@ def test_disk_that_fills_up_leaves_a_playable_video(tmp_path):
     assert "Traceback" not in error
     assert len(decoded(tmp_path / "video.mp4")) > 0
     assert all(line["tracks"] for line in lines_of(tmp_path / "tracks.jsonl"))
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux alone has this policy")
+@pytest.mark.parametrize(("before", "after"), [("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_IDLE",) * 2])
+def test_steady_work_is_batch_unless_the_user_chose_another_policy(before, after):
+    found = []
+
+    def work() -> None:  # the policy is the thread's
+        os.sched_setscheduler(0, getattr(os, before), os.sched_param(0))
+        work_steadily()
+        found.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [getattr(os, after)]
