@@ -3,6 +3,7 @@
     PipelineError              ours: one line for people, no traceback
     ├── SourceError            a source that cannot be opened or read at all     exit code 2
     │   └── SourceBroken       a source that broke off after frames were read    exit code 3
+    ├── Stopped                a run that was stopped before its first picture     exit code 0
     ├── InferenceError         the detector failed on a frame
     └── SinkError              an output that cannot be opened or written
 
@@ -23,6 +24,10 @@ class SourceError(PipelineError):
 
 class SourceBroken(SourceError):
     """A source was lost after frames were handed on: what was computed until then is good."""
+
+
+class Stopped(PipelineError):
+    """A run was stopped before its first picture: what an earlier one left is as it was."""
 
 
 class InferenceError(PipelineError):

@@ -28,7 +28,7 @@ import configs
 from pipeline.arguments import parser, settings
 from pipeline.config import PipelineConfig
 from pipeline.detector import open_detector
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, Stopped
 from pipeline.frames import Frame, VideoInfo
 from pipeline.inference import detect_async
 from pipeline.record import record
@@ -85,7 +85,7 @@ def run(
         frames_after(source, place) as (reader, coming),
         stopping(reader.close, stats) as stop,
         # What an earlier run left stays as it is until this one has a picture, and a screen for it.
-        nullcontext(begun(coming)) as frames,
+        nullcontext(begun(coming, stats)) as frames,
         nullcontext(context_of(config, source.info, stats, stop)) as context,
         open_view(context) as view,
         record(config, source.info, stats, is_new=place is None) as outputs,
@@ -110,13 +110,17 @@ def run(
     return stats.summary()
 
 
-def begun(frames: Iterator[Frame]) -> Iterator[Frame]:
+def begun(frames: Iterator[Frame], stats: RunStats) -> Iterator[Frame]:
     """The same frames, once the first is there.
 
     Raises:
         SourceError: the source fails before it.
+        Stopped: the run was stopped before it.
     """
-    return chain(list(islice(frames, 1)), frames)
+    first = list(islice(frames, 1))
+    if not first and stats.stopped:
+        raise Stopped("stopped before the first picture: nothing is written")
+    return chain(first, frames)
 
 
 def run_all(
@@ -212,6 +216,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = DONE
         except KeyboardInterrupt:
             code = DONE
+        except Stopped as stopped:
+            log.info("%s", stopped)
+            code = DONE
         except (configs.ConfigError, PipelineError) as error:
             log.error("%s", error)
             code = BROKEN if stats.processed else MISTAKE
@@ -240,7 +247,7 @@ def main_of_several(arguments: argparse.Namespace) -> int:
             raise failure
         if stats.processed and not arguments.quiet:
             say(stats.summary(failure).lines())
-    if not any(failures):
+    if all(failure is None or isinstance(failure, Stopped) for failure in failures):
         return DONE
     return BROKEN if any(stats.processed for stats in streams) else MISTAKE
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -34,6 +35,7 @@ from pipeline.frames import Frame, VideoInfo
 from pipeline.record import without_secrets
 from pipeline.run import main, work_steadily
 from pipeline.sources import SourceConfig, open_source
+from pipeline.stats import RunStats
 from tests import scenes
 from tests.fakes import ScriptedDetector
 from tests.pipeline import media
@@ -749,6 +751,25 @@ def test_disk_that_fills_up_leaves_a_playable_video(tmp_path):
     assert "Traceback" not in error
     assert len(decoded(tmp_path / "video.mp4")) > 0
     assert all(line["tracks"] for line in lines_of(tmp_path / "tracks.jsonl"))
+
+
+def test_stopped_before_the_first_picture_leaves_what_was_there(
+    video, tmp_path, scripted, monkeypatch, capsys
+):
+    (tmp_path / "tracks.jsonl").write_text("an earlier run's\n", encoding="utf-8")
+
+    stats = RunStats()
+
+    @contextmanager
+    def shows_nothing(source, place):
+        stats.stop()
+        yield SimpleNamespace(close=lambda: None), iter(())
+
+    monkeypatch.setattr("pipeline.run.frames_after", shows_nothing)
+    monkeypatch.setattr("pipeline.run.RunStats", lambda: stats)
+    assert main(["--source", str(video), "--output", str(tmp_path), "--save", "jsonl"]) == 0
+    assert (tmp_path / "tracks.jsonl").read_text(encoding="utf-8") == "an earlier run's\n"
+    assert "stopped before the first picture" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux alone has this policy")
