@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from configs import loader
+from deepmask.runtime import usable_cores
 from trackers import SortConfig
 
 T = TypeVar("T")
@@ -49,11 +50,6 @@ def arguments(name: str, doc: str | None, settings: str = PIPELINE) -> argparse.
     return parser
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def machine() -> str:
     """This machine in a few words, with its load before the measurement."""
     model = platform.processor() or platform.machine()
@@ -67,7 +63,7 @@ def machine() -> str:
         model = names[0].split(":", 1)[1].strip() if names else model
     load = " ".join(f"{one:.1f}" for one in os.getloadavg())
     today = datetime.datetime.now(datetime.UTC).date()
-    return f"{model}, {cores()} cores, load {load}, {today}"
+    return f"{model}, {usable_cores()} cores, load {load}, {today}"
 
 
 def versions() -> str:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import configs
 from benchmarks import measuring
+from deepmask.runtime import usable_cores
 from pipeline.config import PipelineConfig
 from pipeline.detector import open_detector
 from pipeline.inference import detect_async
@@ -145,14 +146,14 @@ def main() -> None:
     }
     together = costs.pop(TOGETHER)
     slowest = max(costs, key=lambda name: costs[name].wall_ms)
-    shared_ms = sum(cost.cpu_ms for cost in costs.values()) / measuring.cores()
+    shared_ms = sum(cost.cpu_ms for cost in costs.values()) / usable_cores()
     bound_ms = max(costs[slowest].wall_ms, shared_ms)
-    busy = together.cpu_ms / (together.wall_ms * measuring.cores())
+    busy = together.cpu_ms / (together.wall_ms * usable_cores())
 
     print(f"{'ms a frame':>14} {'wall':>8} {'CPU':>8}")
     for name, cost in [*costs.items(), (TOGETHER, together)]:
         print(f"{name:>14} {cost.wall_ms:8.2f} {cost.cpu_ms:8.2f}")
-    print(f"slowest stage: {slowest}; CPU time of all over {measuring.cores()} cores: ", end="")
+    print(f"slowest stage: {slowest}; CPU time of all over {usable_cores()} cores: ", end="")
     print(f"{shared_ms:.2f} ms; the bound: {bound_ms:.2f} ms")
     print(f"end-to-end rate / bound: {bound_ms / together.wall_ms:.3f}; cores busy: {busy:.3f}")
     measuring.save(

@@ -51,7 +51,8 @@ class DeployConfig:
     """Most windows whose masks are decoded, a picture and size."""
 
     threads: int = 0
-    """CPU cores that the network may use; 0 means all. Of OpenVINO: torch has its own setting."""
+    """CPU cores that the network may use; 0 means all that the process may, a container's limit
+    counted. Of OpenVINO: torch has its own setting."""
 
     precision: Precision = "auto"
     """What a CPU computes the network in: "int8", "bf16" or "f32"; "auto" takes int8 (the trunk,

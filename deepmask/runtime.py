@@ -89,7 +89,7 @@ class OpenVinoRuntime:
 
         self.weights = weights
         self.core = openvino.Core()
-        self.cores = threads or len(os.sched_getaffinity(0))
+        self.cores = threads or usable_cores()
         # A third of a call is not the dense network's.
         self.concurrency = math.ceil(1.5 * self.cores) if throughput else self.cores
         if precision == "auto":
@@ -212,6 +212,22 @@ class OpenVinoRuntime:
         }
         with _compiling:
             return self.core.compile_model(model, "CPU", settings)
+
+
+def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """CPU cores that this process may use: those that it may run on, or what its container allows.
+
+    Args:
+        quota: microseconds of CPU time in each period, and its length, as Linux's cgroup v2 has
+            them: `200000 100000` are two cores, `max 100000` is no limit.
+    """
+    known = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    try:
+        allowed_us, period_us = quota.read_text(encoding="ascii").split()
+        return max(1, min(cores, math.ceil(int(allowed_us) / int(period_us))))
+    except (OSError, ValueError):  # no such file, or no limit
+        return cores
 
 
 def _resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

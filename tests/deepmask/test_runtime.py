@@ -14,7 +14,7 @@ from deepmask import checkpoint
 from deepmask.checkpoint import CheckpointError
 from deepmask.config import DeepMaskConfig
 from deepmask.deploy import DeployConfig, DeviceError, open_runtime
-from deepmask.runtime import OpenVinoRuntime
+from deepmask.runtime import OpenVinoRuntime, usable_cores
 from deepmask.torch_runtime import TorchRuntime
 from tests.networks import small_network
 
@@ -186,6 +186,31 @@ def test_more_calls_than_cores_only_where_none_has_to_be_early(weights, cache):
         for batch in (1, 8)
     )
     assert (live.concurrency, file.concurrency) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [
+        ("200000 100000", 2),
+        ("150000 100000", 2),
+        ("20000 100000", 1),
+        ("9900000 100000", 8),
+        ("max 100000", 8),
+        ("", 8),
+        (None, 8),
+    ],
+)
+def test_cores_are_those_that_a_container_allows(quota, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8))
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n", encoding="ascii")
+    assert usable_cores(tmp_path / "cpu.max") == expected
+
+
+def test_cores_are_all_where_no_system_says_more(tmp_path, monkeypatch):
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    assert usable_cores(tmp_path / "cpu.max") == 6
 
 
 def test_starts_at_once_leave_the_locale_alone(weights, cache):
