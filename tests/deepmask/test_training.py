@@ -2,9 +2,9 @@
 
 import dataclasses
 import io
-import itertools
 import json
-import operator
+import subprocess
+import sys
 import tarfile
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from deepmask.training.measured import measure_norms
 from deepmask.training.patches import Objects, TargetMaker
 from deepmask.training.plans import Damage, load_sets
 from deepmask.training.resample import resample, weights
-from deepmask.training.samples import Endless, Samples
+from deepmask.training.samples import Samples
 from deepmask.training.train import main, validate
 from tests.networks import small_network
 from tests.operators import WAITING, Asked
@@ -464,14 +464,21 @@ def test_a_mistake_is_one_line(discs, tmp_path, capsys):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_the_same_however_many_processes_make_them(workers):
-    def batches(first, count):
-        endless = Endless(operator.pos, first, batch=4)
-        loader = torch.utils.data.DataLoader(endless, batch_size=4, num_workers=workers)
-        return [batch.tolist() for batch in itertools.islice(loader, count)]
-
+    # In a process of its own, as a training is: forking one in which OpenVINO has run can crash it.
+    code = (
+        "import itertools, json, operator, sys, torch\n"
+        "from deepmask.training.trainer import Endless\n"
+        "def batches(first, count):\n"
+        "    endless = Endless(operator.pos, first, batch=4)\n"
+        "    workers = int(sys.argv[1])\n"
+        "    loader = torch.utils.data.DataLoader(endless, batch_size=4, num_workers=workers)\n"
+        "    return [batch.tolist() for batch in itertools.islice(loader, count)]\n"
+        "print(json.dumps([batches(0, 6), batches(8, 4)]))\n"
+    )
+    command = [sys.executable, "-c", code, str(workers)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     wanted = [list(range(at, at + 4)) for at in range(0, 24, 4)]
-    assert batches(0, 6) == wanted
-    assert batches(8, 4) == wanted[2:]  # resumed after two
+    assert json.loads(done.stdout) == [wanted, wanted[2:]]  # resumed after two
 
 
 def test_a_resumed_training_takes_the_rates_it_is_given(discs, tmp_path, monkeypatch):
