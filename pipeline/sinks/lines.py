@@ -63,9 +63,9 @@ class LinesSink:
             self.flush()
 
     def flush(self) -> None:
-        self._written_s = time.monotonic()
         if not self._waiting:
             return
+        self._written_s = time.monotonic()
         data = ("\n".join(self._waiting) + "\n").encode()
         self._waiting, self._bytes = [], 0
         try:

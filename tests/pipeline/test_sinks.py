@@ -70,13 +70,16 @@ def test_jsonl_holds_what_the_contract_says(tmp_path):
     assert coasting["mask"] == what[0][1].masks.rle(1)
 
 
-def test_the_first_line_goes_out_at_once(tmp_path):
-    sink = LinesSink(tmp_path / "lines.txt", lambda result: [str(result.frame.index)])
-    for frame, tracks in results([0.0, 0.04]):
+def test_the_first_line_goes_out_at_once_however_many_frames_have_none(tmp_path):
+    sink = LinesSink(
+        tmp_path / "lines.txt",
+        lambda result: [str(result.frame.index)] if result.frame.index >= 2 else [],
+    )
+    for frame, tracks in results([0.0, 0.04, 0.08, 0.12]):
         sink.write(Result(frame, tracks, 0.0))
-    assert (tmp_path / "lines.txt").read_text(encoding="utf-8") == "0\n"
+    assert (tmp_path / "lines.txt").read_text(encoding="utf-8") == "2\n"
     sink.close()
-    assert (tmp_path / "lines.txt").read_text(encoding="utf-8") == "0\n1\n"
+    assert (tmp_path / "lines.txt").read_text(encoding="utf-8") == "2\n3\n"
 
 
 def test_jsonl_of_boxes_only_and_of_nothing(tmp_path):
