@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepmask import outlines
+from deepmask.appearance import appearance
 
 GRID_CELLS = 120 * 160
 """Cells of the coarse grid on which masks are compared: 4 px each in a 640x480 picture."""
@@ -119,7 +120,7 @@ class Proposals:
     crops: tuple[NDArray[np.bool_], ...]
     """N masks `(h, w)`, cropped to their boxes."""
     appearance: NDArray[np.float32]
-    """`(N, C)` unit vectors."""
+    """`(N, C)` unit vectors: `deepmask.appearance`."""
 
 
 def choose_cells(
@@ -169,13 +170,14 @@ def propose(windows: Windows, image: NDArray[np.uint8], config: ProposalConfig) 
         offsets.append((x, y))
         crops.append(crop)
         drawn.append(i)
+    places = np.array(offsets, np.int32).reshape(-1, 2)
     return Proposals(
         np.array(boxes, np.float32).reshape(-1, 4),
         chosen.scores[drawn],
         chosen.quality[drawn],
-        np.array(offsets, np.int32).reshape(-1, 2),
+        places,
         tuple(crops),
-        chosen.appearance[drawn],
+        appearance(chosen.appearance[drawn], image, places, crops),
     )
 
 

@@ -16,6 +16,10 @@ DENSE_CELLS = 4096
 """Up to this many cells the whole matrix goes to the Hungarian method at once."""
 
 
+LEAST_GAIN = 1e-6
+"""What a pair is worth that may be matched where nobody else can be."""
+
+
 def overlap_gain(shared: Floats, a: Floats, b: Floats) -> Floats:
     """Intersection over union, |A & B| / |A | B|, in [0, 1].
 
@@ -54,6 +58,20 @@ def blended_gain(boxes: Floats, masks: Floats, mask_weight: float) -> Floats:
 def appearance_gain(a: NDArray[np.float32], b: NDArray[np.float32]) -> Floats:
     """`(N, M)` cosine of the angle between unit vectors `(N, C)` and `(M, C)` (DeepSORT)."""
     return (a @ b.T).astype(np.float64)
+
+
+def familiar_gain(gain: Floats, alike: Floats, weight: float) -> Floats:
+    """g + w a, above 0: overlap, and likeness beside it (after "BoT-SORT", Aharon et al. 2022).
+
+    Args:
+        gain: `(K,)` what the pairs are worth by where things are, g.
+        alike: `(K,)` cosines of appearance, a.
+        weight: w, what the cosine counts.
+
+    >>> familiar_gain(np.array([1.2, 0.8]), np.array([-0.1, 0.4]), 2.0).tolist()
+    [1.0, 1.6]
+    """
+    return np.maximum(gain + weight * alike, LEAST_GAIN)
 
 
 def reentry_gain(alike: Floats, away: Floats, weight: float) -> Floats:

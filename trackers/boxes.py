@@ -77,6 +77,20 @@ def overlaps(a: Floats, b: Floats) -> tuple[Indices, Indices, Floats]:
     return i.take(meet), j.take(meet), sides.take(meet, 1)
 
 
+def covered(boxes: Floats) -> Floats:
+    """`(N,)` the largest share of each box that another one covers.
+
+    >>> covered(np.array([[0.0, 0, 4, 4], [2, 0, 10, 4], [20, 0, 24, 4]])).tolist()
+    [0.5, 0.25, 0.0]
+    """
+    i, j, sides = overlaps(boxes, boxes)
+    other = (i != j).nonzero()[0]
+    out = np.zeros(len(boxes))
+    shared = (sides[0] * sides[1]).take(other)
+    np.maximum.at(out, i.take(other), shared / areas(boxes).take(i.take(other)))
+    return out
+
+
 @functools.lru_cache(maxsize=64)
 def _all_pairs(n: int, m: int) -> tuple[Indices, Indices]:
     """Rows of `n` and of `m` boxes, each with each. Remembered, for counts come again."""

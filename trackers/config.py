@@ -54,6 +54,9 @@ class SortConfig:
     mask_weight: float = 0.7
     """Share of the masks' IoU in the overlap, the rest is that of the boxes; 0 ignores masks."""
 
+    appearance_weight: float = 2.0
+    """What the cosine of appearance counts beside the overlap. Needs `Detections.features`."""
+
     camera_objects: int = 3
     """From so many known objects on new ones are taken to move as these do all together, with the
     camera (see `trackers.camera`)."""
@@ -76,7 +79,7 @@ class SortConfig:
     reentry_similarity: float = 0.8
     """Smallest cosine of the appearance vectors at which a lost object is recognised."""
 
-    reentry_margin: float = 0.05
+    reentry_margin: float = 0.02
     """And it must look less like every other lost object that can have come there, by this much:
     who is in view is not sought."""
 
@@ -86,10 +89,6 @@ class SortConfig:
     reentry_distance: float = 0.2
     """How much less alike it counts far from where it was seen last; half of this at a distance of
     its own size: of things that look the same, the one lost here came back."""
-
-    switch_margin: float = 0.15
-    """How much more like an object a detection that is nobody's must look than the one that fits
-    its motion best, to be taken instead; above 2 never."""
 
     entry_s: float = 1.0
     """How long an object that comes in over the picture's edge may stay without identity while
@@ -133,7 +132,7 @@ _NOT_NEGATIVE = (
     "reentry_margin",
     "reentry_speed",
     "reentry_distance",
-    "switch_margin",
+    "appearance_weight",
     "entry_s",
     "confirm_evidence",
 )

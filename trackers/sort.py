@@ -30,6 +30,7 @@ from trackers.tracklets import (
     BORN_S,
     BOX,
     CENTRE,
+    CLEAR,
     COLUMNS,
     EVIDENCE,
     FILTER,
@@ -66,6 +67,10 @@ FORGOTTEN = 4
 
 EDGE = 0.02
 """A box so near to the picture's edge, in shares of the picture's sides, touches it."""
+
+TOUCHED = 0.1
+"""Others may cover this share of a box that tells what its object looks like: a mask often takes
+in some of what it touches."""
 
 _NUMBERS = (
     "_last_id", "_started_s", "_before_s", "_now_s", "_moved_s", "_tentative", "_frame", "_in_order"
@@ -172,14 +177,10 @@ class SortTracker:
                     k = ((turn == number) & matches.free(i, j)).nonzero()[0]
                     pairs = i.take(k), j.take(k), gain.take(k)
                     matches.add(*association.assign(*pairs, matches.shape))
-                # 4. What is left may look like an object that got something else.
-                if matches.left and seen.features is not None:
-                    k = (overlap > config.min_overlap).nonzero()[0]
-                    self._reconsider(i.take(k), j.take(k), seen, matches)
-        # 5. Who did not move as expected may still be near the place where it was seen last.
+        # 4. Who did not move as expected may still be near the place where it was seen last.
         if matches.left:
             self._recover(seen, matches)
-        # 6. Who has no identity yet may be somebody who was lost long ago, by appearance.
+        # 5. Who has no identity yet may be somebody who was lost long ago, by appearance.
         if matches.left or self._tentative:
             self._recognise(seen, matches)
         return matches
@@ -207,6 +208,9 @@ class SortTracker:
             blend = self._blend_masks(i, j, shared[0], overlap, seen)
             gain += blend - overlap
             overlap = np.maximum(overlap, blend)
+        if seen.features is not None and self._table.features is not None:
+            alike = association.appearance_gain(self._table.features, seen.features)[i, j]
+            gain = association.familiar_gain(gain, alike, self.config.appearance_weight)
         return overlap, gain
 
     def _blend_masks(
@@ -238,32 +242,6 @@ class SortTracker:
             long_ago = self._now_s - table.seen_s > self.config.lost_s
             kinds[long_ago & (table.seen_s < self._before_s)] = FORGOTTEN
         return kinds
-
-    def _reconsider(self, i: Indices, j: Indices, seen: Sightings, matches: Matches) -> None:
-        """Give objects what is nobody's where that, and not what they got, looks like them.
-
-        Where one mask becomes two, as when a hand lets go of a thing, the larger half fits the
-        motion best. That does not tell who goes on.
-
-        Args:
-            i: `(K,)` tracklet of each pair that could be matched.
-            j: `(K,)` detection of each pair.
-            seen: The detections.
-            matches: So far; changed.
-        """
-        table, config = self._table, self.config
-        assert seen.features is not None
-        assert table.features is not None
-        free = (matches.owner.take(j) < 0) & (seen.scores.take(j) >= config.birth_score)
-        k = (free & (matches.partner.take(i) >= 0) & (table.ids.take(i) > 0.0)).nonzero()[0]
-        i, j = i.take(k), j.take(k)
-        cosines = association.appearance_gain(table.features.take(i, 0), seen.features)
-        alike, own = (cosines[np.arange(len(i)), d] for d in (j, matches.partner.take(i)))
-        better = (alike >= config.reentry_similarity) & (alike - own >= config.switch_margin)
-        k = better.nonzero()[0]
-        i, j = association.assign(i.take(k), j.take(k), alike.take(k), matches.shape)
-        matches.release(matches.partner.take(i))
-        matches.add(i, j)
 
     def _recover(self, seen: Sightings, matches: Matches) -> None:
         """Match strong detections and confirmed objects that are left, by the last observation.
@@ -340,6 +318,15 @@ class SortTracker:
         near = EDGE * sides
         return np.asarray(((boxes[:, :2] < near) | (boxes[:, 2:] > sides - near)).any(1))
 
+    def _shows(
+        self, seen: Sightings, index: Indices
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """`(N,)` which detections at `index` the picture's edge does not cut off; and which of
+        these others do not touch.
+        """
+        whole = ~self._cut_off(seen.boxes.take(index, 0))
+        return whole, whole & (boxlib.covered(seen.boxes).take(index) <= TOUCHED)
+
     def _correct(self, seen: Sightings, matches: Matches) -> None:
         """Feed each matched detection to its tracklet."""
         t, d = matches.pairs()
@@ -363,7 +350,9 @@ class SortTracker:
             table.see(t, seen.masks, d)
         table.rows[t] = rows
         if seen.features is not None:
-            table.recognise(t, seen.features.take(d, 0), ~self._cut_off(rows[:, BOX]))
+            whole, clear = self._shows(seen, d)
+            table.rows[t[whole], WHOLE] = 1.0
+            table.recognise(t, seen.features.take(d, 0), clear)
 
     def _steady(self) -> bool:
         """Whether boxes are reported less their jitter: not where masks go with them."""
@@ -410,7 +399,8 @@ class SortTracker:
         rows[:, HITS] = 1.0
         if seen.masks is not None:
             rows[:, AREA] = seen.mask_areas.take(new)
-        rows[:, WHOLE] = ~self._cut_off(rows[:, BOX])
+        if seen.features is not None:
+            rows[:, WHOLE], rows[:, CLEAR] = self._shows(seen, new)
         self._table.add(rows, seen.masks, seen.features, new)
         self._tentative += len(new)
 

@@ -41,7 +41,9 @@ INNOVATION = slice(26, 30)
 SAMPLED_S = 30
 WHOLE = 31
 """1 once it was seen away from the picture's edge: all of it, as far as is known."""
-COLUMNS = 32
+CLEAR = 32
+"""1 once it was seen so, and clear of others: its appearance is that of such sightings alone."""
+COLUMNS = 33
 
 SETTLED_HITS = 4.0
 """Sightings before which a velocity is not known."""
@@ -91,17 +93,17 @@ class Tracklets:
             self.crops[i] = masks.crops[j]
 
     def recognise(
-        self, index: Indices, features: NDArray[np.float32], whole: NDArray[np.bool_]
+        self, index: Indices, features: NDArray[np.float32], clear: NDArray[np.bool_]
     ) -> None:
         """Blend new appearance vectors `(K, C)` into those of the rows at `index`.
 
-        What shows of an object that the picture's edge cuts off is not what it looks like: once
-        it was seen whole, which `(K,)` says of now, only such sightings count.
+        What shows of an object that the picture's edge cuts off, or others touch, is not what it
+        looks like: once it was seen clear, which `(K,)` says of now, only such sightings count.
         """
         assert self.features is not None
-        before = self.rows[index, WHOLE] > 0.0
-        memory = np.where(whole == before, FEATURE_MEMORY, before)[:, None].astype(np.float32)
-        self.rows[index[whole], WHOLE] = 1.0
+        before = self.rows[index, CLEAR] > 0.0
+        memory = np.where(clear == before, FEATURE_MEMORY, before)[:, None].astype(np.float32)
+        self.rows[index[clear], CLEAR] = 1.0
         blend = memory * self.features[index] + (1.0 - memory) * features
         norm = np.linalg.norm(blend, axis=1, keepdims=True)
         self.features[index] = blend / np.maximum(norm, 1e-9)

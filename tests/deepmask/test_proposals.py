@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from deepmask.appearance import COLOURS
 from deepmask.proposals import (
     ProposalConfig,
     Windows,
@@ -152,7 +153,7 @@ def test_results_are_in_the_picture_s_own_pixels():
     found = propose(given.scaled(2, 2), np.zeros((192, 256, 3), np.uint8), ProposalConfig())
     np.testing.assert_allclose(found.boxes, [[48, 68, 104, 124]], atol=1)
     assert found.crops[0].sum() == pytest.approx(4 * np.pi * 14**2, rel=0.03)
-    assert found.appearance.shape == (1, 4)
+    assert found.appearance.shape == (1, 4 + COLOURS)
 
 
 def test_nothing_found_is_normal():
@@ -165,7 +166,7 @@ def test_nothing_found_is_normal():
     )
     found = propose(empty, BLANK, ProposalConfig())
     assert found.boxes.shape == (0, 4)
-    assert found.appearance.shape == (0, 4)
+    assert found.appearance.shape == (0, 4 + COLOURS)
 
 
 def test_the_score_is_the_geometric_mean_of_objectness_and_quality():

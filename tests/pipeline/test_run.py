@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE, Popen
 from types import SimpleNamespace
@@ -664,6 +665,10 @@ def wait_for_five(process: Popen[str]) -> None:
     raise AssertionError("".join(said))
 
 
+def has_five_lines(path: Path) -> bool:
+    return path.read_text(encoding="utf-8").count("\n") >= 5
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
@@ -691,8 +696,7 @@ def test_killed_run_leaves_a_playable_video_and_complete_lines(tmp_path):
         wait_for_five(process)
         wait_until(lambda: video.stat().st_size > 50_000)
         for name in ("tracks.jsonl", "mot.txt", "mots.txt", "tracks.csv"):
-            path = tmp_path / name
-            wait_until(lambda path=path: path.read_text(encoding="utf-8").count("\n") >= 5)
+            wait_until(partial(has_five_lines, tmp_path / name))
         time.sleep(random.random())
         process.kill()
         process.communicate()

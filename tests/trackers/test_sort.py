@@ -435,20 +435,34 @@ def test_of_a_mask_that_becomes_two_the_half_that_looks_alike_goes_on():
     alone = [detections([small], features=bottle[None])] * 10
     held = [detections([both], features=((bottle + hand) / math.sqrt(2))[None])] * 4
     apart = [detections([small, large], features=np.stack((bottle, hand)))] * 5
-    for margin, wanted in ((0.15, small), (3.0, large)):
-        out = run(alone + held + apart, config=SortConfig(switch_margin=margin))
+    for weight, wanted in ((2.0, small), (0.0, large)):
+        out = run(alone + held + apart, config=SortConfig(appearance_weight=weight))
         assert out[-1].boxes[0].tolist() == pytest.approx(wanted, abs=1)
 
 
-def test_looks_take_no_detection_from_anybody():
-    """Two who look alike pass each other: both are somebody's already."""
-    looks = np.eye(4, dtype=np.float32)
+def test_two_who_meet_and_turn_back_are_told_apart_by_their_looks():
+    looks = np.eye(4, dtype=np.float32)[:2]
     frames = [
-        detections([box_at(60 + 4 * k, 100), box_at(220 - 4 * k, 110)], features=looks[order])
-        for k, order in enumerate([[0, 1]] * 20 + [[1, 0]] * 20)
+        detections([box_at(140 - away, 100), box_at(140 + away, 101)], features=looks)
+        for away in [4 * abs(20 - k) for k in range(40)]
     ]
-    out = run(frames)
-    assert out[-1].boxes[0, 0] > out[-1].boxes[1, 0]
+    for weight, ids in ((2.0, [1, 2]), (0.0, [2, 1])):
+        out = run(frames, config=SortConfig(appearance_weight=weight))[-1]
+        assert out.ids[np.argsort(out.boxes[:, 0])].tolist() == ids
+
+
+def test_what_touches_others_does_not_change_what_an_object_looks_like():
+    looks = np.eye(4, dtype=np.float32)
+    mine = looks[0]
+    alone = [detections([box_at(60, 100)], features=mine[None])] * 10
+    apart = [detections([box_at(60, 100), box_at(200, 100)], features=looks[[1, 3]])] * 30
+    beside = [detections([box_at(60, 100), box_at(75, 100)], features=looks[[1, 3]])] * 30
+    for between, known in ((apart, False), (beside, True)):
+        tracker = SortTracker()
+        for k, each in enumerate(alone + between):
+            tracker.update(each, k / 30)
+        features = tracker.state()["tablefeatures"][0]
+        assert (features @ mine > 0.99) == known
 
 
 # What is shown of the unseen.
