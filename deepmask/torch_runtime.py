@@ -163,9 +163,13 @@ class TorchRuntime:
             try:
                 work()  # a thread's first call makes handles of libraries: no graph can hold that
                 graph = torch.cuda.CUDAGraph()
-                # Other threads go on with their work meanwhile.
-                with torch.cuda.graph(
-                    graph, pool=pool, stream=stream, capture_error_mode="thread_local"
+                # Other threads go on with their work meanwhile. A capture whose end fails would not
+                # go back to the stream that was current before.
+                with (
+                    torch.cuda.stream(stream),
+                    torch.cuda.graph(
+                        graph, pool=pool, stream=stream, capture_error_mode="thread_local"
+                    ),
                 ):
                     return graph, work()
             except RuntimeError as error:

@@ -1,5 +1,6 @@
 """The torch runtime: alone or in batches, from many threads, one picture gets the same answer."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -162,6 +163,44 @@ def test_a_graph_that_cannot_be_captured_is_one_warning(caplog):
             assert runtime.capture(lambda: (torch.zeros(1),), stream) is None
     assert len(caplog.records) == 1
     assert len(runtime(pictures(1)[0], SIZE, 0.2, 10).scores) > 0
+
+
+def test_a_capture_whose_end_fails_leaves_its_stream(monkeypatch):
+    current = ["the lane's"]
+
+    @contextlib.contextmanager
+    def use(stream):
+        before, current[0] = current[0], stream
+        try:
+            yield
+        finally:
+            current[0] = before
+
+    class Capturing:
+        """As torch's: what ends the capture comes first, and the stream is left after it."""
+
+        def __init__(self, graph, pool, stream, capture_error_mode):
+            self.stream = use(stream)
+
+        def __enter__(self):
+            self.stream.__enter__()
+
+        def __exit__(self, *error):
+            raise RuntimeError("the capture was invalidated")
+
+    monkeypatch.setattr(torch.cuda, "stream", use)
+    monkeypatch.setattr(torch.cuda, "graph", Capturing)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    streams = []
+
+    def work():
+        streams.append(current[0])
+        return (torch.zeros(1),)
+
+    runtime = TorchRuntime(small_network(), CPU)
+    assert runtime.capture(work, cast(torch.cuda.Stream, "for captures")) is None
+    assert streams == ["the lane's", "for captures"]
+    assert current == ["the lane's"]
 
 
 @pytest.mark.gpu
