@@ -367,7 +367,7 @@ class DeepMask(nn.Module):
         features = cells.view(-1, side * side, self.config.channels)
         # An empty mask gives zeros; the default of `eps` is 0 in float16.
         inside = F.normalize(torch.bmm(weights, features).squeeze(1), dim=1, eps=1e-4)
-        return F.normalize(inside - self.appearance_mean.to(inside.dtype), dim=1)
+        return F.normalize(inside - self.appearance_mean.to(inside.dtype), dim=1, eps=1e-4)
 
     def forward(
         self,

@@ -98,6 +98,13 @@ def test_decoding_some_cells_equals_decoding_all(network, dense):
     torch.testing.assert_close(norms, torch.ones_like(norms))
 
 
+def test_an_empty_mask_looks_like_nothing_in_float16_too():
+    network = small_network().half()
+    cells = torch.randn(2, CONFIG.window**2 * CONFIG.channels).half()
+    masks = torch.full((2, CONFIG.mask, CONFIG.mask), -20.0).half()
+    assert (network.appearance(cells, masks) == 0).all()
+
+
 def test_a_training_step_decodes_its_highest_peaks_where_nothing_is(network):
     images = torch.randint(0, 256, (2, 3, *SIZE)).float()
     tables = cell_tables(SIZE, CONFIG, torch.device("cpu"))
