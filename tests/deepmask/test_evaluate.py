@@ -169,7 +169,6 @@ def test_a_plot_that_cannot_be_drawn_is_said_at_once(capsys, monkeypatch):
 
 
 def test_command_prints_the_figures_and_draws_the_reliability(tmp_path, capsys, monkeypatch):
-    pytest.importorskip("matplotlib", reason="needs the extra 'train'")
     content = {
         "images": [{"id": 1, "file_name": "a.png", "height": SIZE[0], "width": SIZE[1]}],
         "annotations": [annotation(0, 0, 20, 20)],
