@@ -70,7 +70,7 @@ def gstreamer() -> None:
     )
     try:
         subprocess.run([SYSTEM_PYTHON, "-c", program], check=True, capture_output=True, timeout=60)
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, subprocess.SubprocessError) as error:
         reason = f"no RTSP server of GStreamer here ({error}); .ci/run installs it"
         if os.environ.get("REQUIRE_GSTREAMER") == "1":
             pytest.fail(f"REQUIRE_GSTREAMER=1, and {reason}", pytrace=False)
