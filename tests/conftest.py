@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if marker == "gpu" and os.environ.get("REQUIRE_GPU") == "1":
             pytest.fail(f"REQUIRE_GPU=1, and {reason}", pytrace=False)
         pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def own_scheduling() -> Iterator[None]:
+    """What `pipeline.run.main` sets on Linux, batch scheduling, is not for the tests after it."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    before = os.sched_getscheduler(0)
+    yield
+    if os.sched_getscheduler(0) != before:
+        os.sched_setscheduler(0, before, os.sched_param(0))
 
 
 @pytest.fixture(scope="session")
