@@ -154,10 +154,14 @@ def test_leaving_by_an_error_frees_the_thread() -> None:
 
 def test_closing_from_another_thread_ends_the_loop() -> None:
     gate = threading.Event()
-    source = FakeSource(5, gate=gate)
-    with read_frames(source) as frames:
+
+    class Waiting(FakeSource):
+        def close(self) -> None:
+            super().close()
+            gate.set()
+
+    with read_frames(Waiting(5, gate=gate)) as frames:
         threading.Timer(0.1, frames.close).start()
-        threading.Timer(0.2, gate.set).start()
         assert list(frames) == []
     assert "reader" not in threads()
 
@@ -173,6 +177,9 @@ def test_a_source_that_does_not_answer_is_left_behind(
     assert time.perf_counter() - start_s < 2
     assert "does not answer" in caplog.text
     gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "reader":  # the tests that follow look for such threads
+            thread.join(10)
 
 
 def test_closing_twice_and_without_reading() -> None:

@@ -161,7 +161,9 @@ def test_a_signal_ends_all_streams(number, tmp_path):
             assert process.stderr is not None
             fives = 0
             while fives < 2:
-                fives += "five" in process.stderr.readline()
+                line = process.stderr.readline()
+                assert line, "the run has ended"
+                fives += "five" in line
             process.send_signal(number)
             _, error = process.communicate(timeout=100)
         finally:

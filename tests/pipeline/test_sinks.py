@@ -428,7 +428,9 @@ def test_web_view_shows_pictures_and_numbers():
         assert "/stream" in page
         assert json.load(urlopen(f"{sink.address}stats", timeout=30))["frames"] == 0
         with urlopen(f"{sink.address}stream", timeout=30) as stream:
+            deadline = time.monotonic() + 60
             while not sink.pictures.watched:
+                assert time.monotonic() < deadline
                 time.sleep(0.01)
             writer.write(Result(*results([0.0])[0], 1.0))
             head = [stream.readline() for _ in range(4)]

@@ -207,7 +207,7 @@ def test_run_on_a_stream_that_goes_and_comes_and_goes(
     detector = ScriptedDetector(lambda frame: nothing, before=before)
     monkeypatch.setattr("pipeline.run.open_detector", lambda _: detector)
     arguments = ["--source", camera.url(user=user), "--output", str(tmp_path), "--view", "none"]
-    settings = [f"--set=source.{key}" for key in ("reconnect_s=5", "read_timeout_s=1")]
+    settings = [f"--set=source.{key}" for key in ("reconnect_s=12", "read_timeout_s=1")]
     try:
         code = main([*arguments, *settings, "--save", "video,jsonl,mot,mots,csv"])
     finally:
@@ -215,7 +215,7 @@ def test_run_on_a_stream_that_goes_and_comes_and_goes(
             one.stop()
     said = "".join(capfd.readouterr())
     assert code == 3, said
-    assert "did not come back within 5 s" in said
+    assert "did not come back within 12 s" in said
     lines = [
         json.loads(line)
         for line in (tmp_path / "tracks.jsonl").read_text(encoding="utf-8").splitlines()
@@ -318,19 +318,20 @@ def hls_live(folder: Path, **options: str) -> Iterator[tuple[str, threading.Even
 
 
 def test_hls_live_comes_at_its_own_pace(tmp_path: Path) -> None:
-    # Pieces of a second, and a third of a second's patience: a piece is waited for longer.
+    # Pieces of a second, and less patience than that: a piece is waited for longer.
     with (
         hls_live(tmp_path) as (url, stopped),
-        opened(url, read_timeout_s=0.3, reconnect_s=0.0) as source,
+        opened(url, read_timeout_s=0.9, reconnect_s=0.0) as source,
     ):
         assert source.info.is_live
         pictures = iter(source)
+        start_s = time.perf_counter()
         frames = [next(pictures) for _ in range(40)]
         first = media.number(frames[0])
         assert [media.number(frame) for frame in frames] == [(first + i) % 26 for i in range(40)]
         for frame in frames:
-            age_s = frame.captured_s - frames[0].captured_s - frame.time_s
-            assert -0.01 < age_s < 1.5
+            assert frame.captured_s - start_s > frame.time_s - 0.01
+            assert frame.captured_s - frames[0].captured_s < frame.time_s + 1.5
         stopped.set()  # the playlist grows no more
         with pytest.raises(SourceBroken, match="nothing came in time"):
             list(pictures)
