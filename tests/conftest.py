@@ -1,4 +1,4 @@
-"""What every test may use: markers that know the machine, the optional data, a small video."""
+"""What every test may use: markers that know the machine, a small video."""
 
 from __future__ import annotations
 
@@ -53,15 +53,6 @@ def own_scheduling() -> Iterator[None]:
 def root() -> Path:
     """The checkout."""
     return ROOT
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Annotated videos and pictures that lie beside the checkout on some machines."""
-    folder = ROOT.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"no annotated data here ({folder} does not exist)")
-    return folder
 
 
 @pytest.fixture(scope="session")

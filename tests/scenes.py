@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -254,15 +254,6 @@ class Scene:
             container.mux(stream.encode(None))
         return path
 
-    def write_images(self, folder: Path, suffix: str = ".png") -> Path:
-        """One picture a file, `00000.png` and on, and give `folder` back."""
-        import cv2
-
-        folder.mkdir(parents=True, exist_ok=True)
-        for index in range(self.length):
-            cv2.imwrite(str(folder / f"{index:05d}{suffix}"), self.image(index)[..., ::-1])
-        return folder
-
 
 RED, GREEN, BLUE, YELLOW = (220, 60, 40), (40, 170, 70), (50, 80, 220), (230, 200, 40)
 
@@ -311,18 +302,6 @@ def gap(first_s: float = 1.0, last_s: float = 1.4, **settings: Any) -> Scene:
     return Scene((shape,), **settings)
 
 
-def comings_and_goings(**settings: Any) -> Scene:
-    """One object leaves the picture, another enters later at the same place."""
-    return Scene(
-        (
-            Shape(((0, 200, 80), (1.2, 380, 80)), colour=RED),
-            Shape(((1.8, 380, 80), (3, 180, 80)), colour=GREEN),
-            Shape(((0, 80, 180), (3, 120, 180)), kind="disc", colour=BLUE),
-        ),
-        **settings,
-    )
-
-
 def empty(**settings: Any) -> Scene:
     """Nothing at all."""
     return Scene((), **settings)
@@ -345,17 +324,3 @@ def crowd(count: int = 20, seed: int = 0, **settings: Any) -> Scene:
             )
         )
     return Scene(tuple(shapes), seed=seed, **settings)
-
-
-def identity_of(boxes: NDArray[np.float32], truth: Truth, min_iou: float = 0.5) -> Sequence[int]:
-    """For each of `boxes` `(N, 4)` the id of the true object it lies on; 0 for none."""
-    from trackers.boxes import iou
-
-    if not len(boxes) or not len(truth.ids):
-        return [0] * len(boxes)
-    overlap = iou(boxes.astype(np.float64), truth.boxes.astype(np.float64))
-    best = overlap.argmax(axis=1)
-    return [
-        int(truth.ids[column]) if overlap[row, column] >= min_iou else 0
-        for row, column in enumerate(best)
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,15 @@ def grey(number: int) -> int:
 def number(frame: Frame) -> int:
     """Which frame a decoded picture is: the number that `grey` was given, modulo 26."""
     return round((float(frame.image.mean()) - DARKEST) / STEP)
+
+
+def frames_until(pictures: Iterator[Frame], found: Callable[[Frame], bool]) -> list[Frame]:
+    """The next frames, up to and with the first for which `found` is true."""
+    frames = [next(pictures)]
+    while not found(frames[-1]):
+        assert len(frames) < 250
+        frames.append(next(pictures))
+    return frames
 
 
 def plain(count: int, width: int = 64, height: int = 48) -> list[Image]:

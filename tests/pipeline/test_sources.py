@@ -873,15 +873,6 @@ def test_standard_input(tmp_path: Path, root: Path) -> None:
 # --- streams -----------------------------------------------------------------------------------
 
 
-def frames_until(pictures: Iterator[Frame], found: Callable[[Frame], bool]) -> list[Frame]:
-    """The next frames, up to and with the first for which `found` is true."""
-    frames = [next(pictures)]
-    while not found(frames[-1]):
-        assert len(frames) < 250
-        frames.append(next(pictures))
-    return frames
-
-
 def test_stream_lost_and_found_at_another_size(caplog: pytest.LogCaptureFixture) -> None:
     with contextlib.ExitStack() as first:
         url = first.enter_context(tcp_server())
@@ -891,7 +882,7 @@ def test_stream_lost_and_found_at_another_size(caplog: pytest.LogCaptureFixture)
             before = [next(pictures) for _ in range(10)]
             first.close()  # the server hangs up ...
             with tcp_server(int(url.rpartition(":")[2]), width=128, height=96):  # and comes back
-                before += frames_until(pictures, lambda frame: frame.dropped_before > 0)
+                before += media.frames_until(pictures, lambda frame: frame.dropped_before > 0)
                 after = [before.pop(), *(next(pictures) for _ in range(5))]
     frames = [*before, *after]
     assert [frame.index for frame in frames] == list(range(len(frames)))
@@ -917,7 +908,7 @@ def test_rtsp(caplog: pytest.LogCaptureFixture) -> None:
             assert numbers(before) == [0, 1, 2, 3, 4]
             first.close()
             with rtsp_server(server.port):
-                frames_until(pictures, lambda frame: frame.dropped_before > 0)
+                media.frames_until(pictures, lambda frame: frame.dropped_before > 0)
     assert "lost" in caplog.text
     assert PASSWORD not in caplog.text
 

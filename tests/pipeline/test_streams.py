@@ -17,7 +17,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -43,18 +43,9 @@ def opened(source: str, **settings: object) -> Source:
     return open_source(SourceConfig(source=source, **settings))  # type: ignore[arg-type]
 
 
-def frames_until(pictures: Iterator[Frame], found: Callable[[Frame], bool]) -> list[Frame]:
-    """The next frames, up to and with the first for which `found` is true."""
-    frames = [next(pictures)]
-    while not found(frames[-1]):
-        assert len(frames) < 250
-        frames.append(next(pictures))
-    return frames
-
-
 def after_a_gap(pictures: Iterator[Frame]) -> Frame:
     """The first frame after the stream was away."""
-    return frames_until(pictures, lambda frame: frame.dropped_before > 0)[-1]
+    return media.frames_until(pictures, lambda frame: frame.dropped_before > 0)[-1]
 
 
 # --- RTSP: GStreamer's server ------------------------------------------------------------------
