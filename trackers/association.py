@@ -60,18 +60,22 @@ def appearance_gain(a: NDArray[np.float32], b: NDArray[np.float32]) -> Floats:
     return (a @ b.T).astype(np.float64)
 
 
-def familiar_gain(gain: Floats, alike: Floats, weight: float) -> Floats:
-    """g + w a, above 0: overlap, and likeness beside it (after "BoT-SORT", Aharon et al. 2022).
+def familiar_gain(gain: Floats, alike: Floats, same: float, weight: float) -> Floats:
+    """g + w (a - s), above 0: likeness beside overlap (Wojke et al., "DeepSORT", ICIP 2017).
+
+    With s as one thing has it from frame to frame, strangers lose by likeness. Did they gain, who
+    is hidden would take a neighbour's detection, and the neighbour the next one's.
 
     Args:
         gain: `(K,)` what the pairs are worth by where things are, g.
         alike: `(K,)` cosines of appearance, a.
+        same: s, the cosine that neither adds nor takes off.
         weight: w, what the cosine counts.
 
-    >>> familiar_gain(np.array([1.2, 0.8]), np.array([-0.1, 0.4]), 2.0).tolist()
-    [1.0, 1.6]
+    >>> familiar_gain(np.array([1.2, 1.2]), np.array([0.9, 0.6]), 0.8, 5.0).round(3).tolist()
+    [1.7, 0.2]
     """
-    return np.maximum(gain + weight * alike, LEAST_GAIN)
+    return np.maximum(gain + weight * (alike - same), LEAST_GAIN)
 
 
 def reentry_gain(alike: Floats, away: Floats, weight: float) -> Floats:

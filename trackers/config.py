@@ -54,8 +54,9 @@ class SortConfig:
     mask_weight: float = 0.7
     """Share of the masks' IoU in the overlap, the rest is that of the boxes; 0 ignores masks."""
 
-    appearance_weight: float = 2.0
-    """What the cosine of appearance counts beside the overlap. Needs `Detections.features`."""
+    appearance_weight: float = 5.0
+    """What the cosine of appearance above `reentry_similarity` adds to the gain of a match, and
+    what is missing to it takes off. Needs `Detections.features`."""
 
     camera_objects: int = 3
     """From so many known objects on new ones are taken to move as these do all together, with the

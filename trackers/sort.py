@@ -210,7 +210,8 @@ class SortTracker:
             overlap = np.maximum(overlap, blend)
         if seen.features is not None and self._table.features is not None:
             alike = association.appearance_gain(self._table.features, seen.features)[i, j]
-            gain = association.familiar_gain(gain, alike, self.config.appearance_weight)
+            same, weight = self.config.reentry_similarity, self.config.appearance_weight
+            gain = association.familiar_gain(gain, alike, same, weight)
         return overlap, gain
 
     def _blend_masks(

@@ -435,7 +435,7 @@ def test_of_a_mask_that_becomes_two_the_half_that_looks_alike_goes_on():
     alone = [detections([small], features=bottle[None])] * 10
     held = [detections([both], features=((bottle + hand) / math.sqrt(2))[None])] * 4
     apart = [detections([small, large], features=np.stack((bottle, hand)))] * 5
-    for weight, wanted in ((2.0, small), (0.0, large)):
+    for weight, wanted in ((5.0, small), (0.0, large)):
         out = run(alone + held + apart, config=SortConfig(appearance_weight=weight))
         assert out[-1].boxes[0].tolist() == pytest.approx(wanted, abs=1)
 
@@ -446,7 +446,7 @@ def test_two_who_meet_and_turn_back_are_told_apart_by_their_looks():
         detections([box_at(140 - away, 100), box_at(140 + away, 101)], features=looks)
         for away in [4 * abs(20 - k) for k in range(40)]
     ]
-    for weight, ids in ((2.0, [1, 2]), (0.0, [2, 1])):
+    for weight, ids in ((5.0, [1, 2]), (0.0, [2, 1])):
         out = run(frames, config=SortConfig(appearance_weight=weight))[-1]
         assert out.ids[np.argsort(out.boxes[:, 0])].tolist() == ids
 
