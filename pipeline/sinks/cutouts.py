@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -14,12 +16,17 @@ from pipeline.sinks.base import Result, SinkContext, State
 
 _FAST = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
+_WORDS = b"tEXtSoftware\0DeepMask Tracking cut-out"
+_MARK = struct.pack(">I", len(_WORDS) - 4) + _WORDS + struct.pack(">I", zlib.crc32(_WORDS))
+"""A chunk of each file, behind the picture's header: who wrote it, and may delete it."""
+_MARK_AT = 33
+
 
 class CutoutSink:
     """Writes `TARGET/ID/FRAME_X_Y.png`: what was seen of an object, and where its corner was.
 
     Args:
-        target: a folder; cut-outs of an earlier run in it are deleted.
+        target: a folder; cut-outs of an earlier run in it are deleted, and no other pictures.
         context: of the run; `render.ids` chooses objects, `render.margin_px` widens them.
 
     Raises:
@@ -33,8 +40,9 @@ class CutoutSink:
         try:
             target.mkdir(parents=True, exist_ok=True)
             if context.state is None:
-                for old in target.glob("[0-9]*/[0-9]*_[0-9]*_[0-9]*.png"):
-                    old.unlink()
+                for path in target.glob("[0-9]*/[0-9]*_[0-9]*_[0-9]*.png"):
+                    if _is_cutout(path):
+                        path.unlink()
         except OSError as error:
             raise self._failed(error) from error
 
@@ -69,10 +77,17 @@ class CutoutSink:
         try:
             folder.mkdir(exist_ok=True)
             whole = path.with_name(f".{path.name}")
-            whole.write_bytes(cv2.imencode(".png", picture, _FAST)[1].tobytes())
+            png = cv2.imencode(".png", picture, _FAST)[1].tobytes()
+            whole.write_bytes(png[:_MARK_AT] + _MARK + png[_MARK_AT:])
             whole.replace(path)
         except OSError as error:
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> SinkError:
         return SinkError(f"cannot write to {str(self._folder)!r}: {error.strerror}")
+
+
+def _is_cutout(path: Path) -> bool:
+    """Whether a run wrote this file, whatever its name."""
+    with path.open("rb") as file:
+        return file.read(_MARK_AT + len(_MARK)).endswith(_MARK)

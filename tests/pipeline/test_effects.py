@@ -188,6 +188,17 @@ def test_cutouts_are_the_objects_with_alpha(tmp_path):
     assert not list((tmp_path / "cutouts").rglob("*.png"))
 
 
+def test_cutouts_leave_the_pictures_of_others(tmp_path):
+    names = ["2024/20240512_143022_001.png", "1/000007_20_40.png", "1/000008_1_2.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+    picture_file(tmp_path / names[0], (255, 0, 0, 255))
+    picture_file(tmp_path / names[1], (255, 0, 0, 255))
+    (tmp_path / names[2]).touch()
+    SINKS["cutouts"](tmp_path, context())
+    assert all((tmp_path / name).exists() for name in names)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
