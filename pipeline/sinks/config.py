@@ -162,19 +162,28 @@ def prepare(config: OutputConfig, info: VideoInfo, spare: Path | None = None) ->
 def _check_distinct(
     files: Sequence[tuple[str, Path | None]], folder: Path | None, spare: Path | None
 ) -> None:
-    taken = {} if spare is None else {spare.resolve(): "the source itself"}
+    taken = {} if spare is None else {_identity(spare): "the source itself"}
     if folder is not None:
-        taken[(folder / SETTINGS).resolve()] = "where the settings go"
-        taken[(folder / SUMMARY).resolve()] = "where the summary goes"
+        taken[_identity(folder / SETTINGS)] = "where the settings go"
+        taken[_identity(folder / SUMMARY)] = "where the summary goes"
     for name, path in files:
         if path is None or (path.exists() and not path.is_file()):  # /dev/null takes anything
             continue
-        if path.resolve() in taken:
+        file = _identity(path)
+        if file in taken:
             raise SinkError(
-                f"cannot write {name} to {str(path)!r}: that is {taken[path.resolve()]}; choose "
+                f"cannot write {name} to {str(path)!r}: that is {taken[file]}; choose "
                 "another file, or another folder with --output"
             )
-        taken[path.resolve()] = f"where {name} goes"
+        taken[file] = f"where {name} goes"
+
+
+def _identity(path: Path) -> object:
+    """The same for all names of one file, links of both kinds."""
+    if not path.exists():
+        return path.resolve()
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _check_places(files: Sequence[tuple[str, Path | None]]) -> None:

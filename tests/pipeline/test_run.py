@@ -556,6 +556,7 @@ def test_full_disk_is_one_line_and_leaves_the_rest_valid(video, tmp_path, script
         (["--nonsense"], "unrecognized arguments: --nonsense (see --help)"),
         (["--source", "good.mp4", "--save", "video:good.mp4"], "that is the source itself"),
         (["--source", "video.mp4", "--output", "."], "that is the source itself"),
+        (["--source", "good.mp4", "--save", "jsonl:hard.mp4"], "that is the source itself"),
         (
             ["--source", "good.mp4", "--save", "jsonl:./a.txt,mot:a.txt"],
             "cannot write mot to 'a.txt': that is where jsonl goes",
@@ -586,6 +587,7 @@ def test_mistake_is_one_line_and_exit_code_2(
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "good.mp4").symlink_to(video)
     (tmp_path / "video.mp4").symlink_to(video)
+    (tmp_path / "hard.mp4").hardlink_to(video)
     before = video.read_bytes()
     scripted()
     code: object
