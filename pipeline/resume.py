@@ -15,7 +15,7 @@ import logging
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from pipeline.config import PipelineConfig
 from pipeline.errors import PipelineError, SinkError, SourceError
 from pipeline.frames import Frame, VideoInfo
 from pipeline.reader import FrameReader, read_frames
-from pipeline.sinks import Outputs, Sinks, State
+from pipeline.sinks import Outputs, SinkContext, Sinks, State
 from pipeline.sources import Source, SourceConfig, open_source
 from pipeline.stats import RunStats, TimedSource
 from trackers.sort import SortTracker
@@ -108,10 +108,11 @@ class Places:
         if self._path is not None and self._latest is not None:
             _save(self._path, self._latest)
 
-    def forget(self) -> None:
-        """The run is finished."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+    def forget(self, leftovers: Sequence[Path]) -> None:
+        """The run is finished: nobody needs the place, nor then the leftovers, any more."""
+        for path in [self._path, *leftovers]:
+            if path is not None:
+                path.unlink(missing_ok=True)
 
     def _reached(self, place: Place) -> None:
         self.keep_latest()
@@ -120,17 +121,17 @@ class Places:
 
 @contextmanager
 def open_places(
-    config: PipelineConfig, outputs: Outputs, info: VideoInfo, stats: RunStats, begin: Place | None
+    config: PipelineConfig, outputs: Outputs, context: SinkContext, begin: Place | None
 ) -> Iterator[Places]:
     """The places of a run; to be open while its outputs are.
 
     Args:
         config: of the run.
         outputs: whatever goes into a folder can be continued, if the source is a file.
-        info: of the source.
-        stats: counts the run, and tells at the end whether it is finished.
+        context: of its outputs; it tells at the end whether the run is finished, and what is left.
         begin: where the run begins, None for its start.
     """
+    info, stats = context.info, context.stats
     interval = config.detector.interval_for(info)
     path = None if outputs.folder is None else outputs.folder / FILE
     if path is not None and (info.is_live or config.source.source == "-" or interval == "auto"):
@@ -143,10 +144,10 @@ def open_places(
         if not isinstance(error, SinkError):
             places.keep_latest()
         raise
-    if stats.unfinished:
+    if stats.stopped:
         places.keep_latest()
     else:
-        places.forget()
+        places.forget(context.leftovers)
 
 
 def _save(path: Path, place: Place) -> None:

@@ -89,7 +89,7 @@ def run(
         nullcontext(context_of(config, source.info, stats, stop)) as context,
         open_view(context) as view,
         record(config, source.info, stats, is_new=place is None) as outputs,
-        open_places(config, outputs, source.info, stats, place) as places,
+        open_places(config, outputs, context, place) as places,
         open_sinks(outputs, context, view, places.states) as sinks,
     ):
         tracker = SortTracker(config.tracker)

@@ -166,8 +166,6 @@ class RunStats:
         self.stopped = False
         """Somebody asked for the end before the source's."""
         self._end: Callable[[], None] = lambda: None
-        self.broken = False
-        """A failure ends the run."""
         self._earlier_s = self._earlier_cpu_s = 0.0
         self._earlier_inferred = 0
         self.detector = ""
@@ -192,11 +190,6 @@ class RunStats:
         self._see(np.array(state["seen"], np.int64))
         self._earlier_s, self._earlier_cpu_s = state["elapsed_s"], state["cpu_s"]
         self._earlier_inferred = state["inferred"]
-
-    @property
-    def unfinished(self) -> bool:
-        """The run ends before its source, and may be continued."""
-        return self.stopped or self.broken
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

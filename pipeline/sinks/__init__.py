@@ -168,11 +168,7 @@ def open_sinks(
             stack.callback(writer.close)
             writers.append(writer)
             context.stats.outputs[name] = "standard output" if target is None else str(target)
-        try:
-            yield Sinks(writers, view, context.stats)
-        except BaseException:
-            context.stats.broken = True
-            raise
+        yield Sinks(writers, view, context.stats)
 
 
 @contextmanager

@@ -63,6 +63,9 @@ class SinkContext:
     state: State | None = None
     """What this sink's `mark` gave where the run goes on from; None in a new run."""
 
+    leftovers: list[Path] = dataclasses.field(default_factory=list)
+    """Files that only a continued run needs: they go once all outputs are closed at the end."""
+
 
 class Taker(Protocol):
     """Takes results, in order."""

@@ -21,8 +21,8 @@ class CocoSink:
 
     The format lists all frames of an object together, which is known only at the end. Until then
     each object's frames lie in a file beside it, one line each; in memory is where those lines
-    start. The COCO file itself appears whole, at the end; the file beside it goes when the source
-    has ended, too.
+    start. The COCO file itself appears whole, at the end; the file beside it is a leftover, for
+    `SinkContext.leftovers`.
 
     Args:
         target: the file.
@@ -35,7 +35,7 @@ class CocoSink:
     def __init__(self, target: Path | None, context: SinkContext) -> None:
         if target is None:
             raise SinkError("coco cannot go to standard output")
-        self._path, self._info, self._stats = target, context.info, context.stats
+        self._path, self._info = target, context.info
         self._parts = target.with_name(f".{target.name}.part")
         self._whole = target.with_name(f".{target.name}.whole")
         self._frames: array[int] = array("q")
@@ -47,6 +47,7 @@ class CocoSink:
                 self._go_on(context.state["bytes"])
         except OSError as error:
             raise self._failed(error) from error
+        context.leftovers.append(self._parts)
 
     def write(self, result: Result) -> None:
         place = len(self._frames)
@@ -97,8 +98,6 @@ class CocoSink:
             self._whole.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # said above, or of no use any more
                 self._file.close()
-        if not self._stats.unfinished:
-            self._parts.unlink(missing_ok=True)
 
     def _text(self) -> Iterator[str]:
         """The file, an annotation at a time."""

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline.resume
-from pipeline.errors import InferenceError
+from pipeline.errors import InferenceError, SinkError
 from pipeline.frames import Frame
 from pipeline.run import main
+from pipeline.sinks.video import VideoSink
 from pipeline.sources import SourceConfig
 from pipeline.stats import RunStats
 from tests import scenes
@@ -200,11 +201,42 @@ def test_resume_of_another_file_is_a_mistake_and_leaves_the_outputs(
 
 
 def test_resume_with_outputs_that_were_changed_is_one_line(video, tmp_path, scripted, capsys):
-    killed(video, tmp_path / "killed", 57, scripted)
-    (tmp_path / "killed" / "mot.txt").write_text("", encoding="utf-8")
+    killed(video, tmp_path / "killed", 57, scripted, "--save", "coco,mot")
+    path = tmp_path / "killed" / "mot.txt"
+    whole = path.read_bytes()
+    path.write_text("", encoding="utf-8")
     scripted()
     assert main(["--resume", str(tmp_path / "killed"), "--quiet"]) == 2
     assert "has become shorter since the run broke off" in capsys.readouterr().err
+    path.write_bytes(whole)
+    assert main(["--resume", str(tmp_path / "killed"), "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("order", ["video,coco", "coco,video"])
+@pytest.mark.parametrize("end", ["killed", "failed"])
+def test_a_run_that_ends_while_its_outputs_are_closed_is_continued(
+    order, end, video, tmp_path, scripted, monkeypatch
+):
+    folder = tmp_path / "running"
+
+    def close(sink: VideoSink) -> None:
+        if end == "failed":
+            raise SinkError("disk full")
+        shutil.copytree(folder, tmp_path / "killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VideoSink, "_index_first", close)
+        scripted()
+        assert run(video, folder, "--save", order) == (3 if end == "failed" else 0)
+    folder = folder if end == "failed" else tmp_path / "killed"
+    scripted()
+    assert main(["--resume", str(folder), "--quiet"]) == 0
+    scripted()
+    assert run(video, tmp_path / "whole", "--save", order) == 0
+    names = ["coco.json", "config.yaml", "summary.json", "video.mp4"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    for name in ("coco.json", "video.mp4"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_resume_of_nothing_and_with_other_settings_are_mistakes(video, tmp_path, scripted, capsys):
