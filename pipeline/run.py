@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 import configs
+from pipeline import effects
 from pipeline.arguments import parser, settings
 from pipeline.config import PipelineConfig
 from pipeline.detector import open_detector
@@ -144,7 +145,12 @@ def run_all(
 def context_of(
     config: PipelineConfig, info: VideoInfo, stats: RunStats, stop: Callable[[], None]
 ) -> SinkContext:
-    """What the sinks of this run may know of it."""
+    """What the sinks of this run may know of it.
+
+    Raises:
+        PipelineError: the picture that is to be drawn cannot be read.
+    """
+    effects.load(config.render.picture)  # Known before the results of an earlier run are touched.
     file = None if info.is_live else file_of(config.source.source)
     path = None if file is None else str(file.absolute())
     return SinkContext(info, config.output, config.render, stats, stop, path)

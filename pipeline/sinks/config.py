@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,9 @@ STREAMING = frozenset({"jsonl", "mot", "mots", "csv"})
 FOLDERS = frozenset({"parquet", "cutouts"})
 """Outputs that are folders, made where they are missing."""
 
+EXTRAS = {"parquet": "pipeline.sinks.parquet"}
+"""Outputs that need an extra; their module, which says so where that is missing."""
+
 REPLACING = frozenset({"video", "coco"})
 """Outputs whose file is replaced at the end: it must be a plain one, no device or pipe."""
 
@@ -42,6 +46,8 @@ FILE_DEFAULT = ("video", "jsonl")
 VIEWS = ("auto", "window", "web", "none")
 
 LAST_PORT = 65535
+
+_FORBIDDEN = "this user may not write there"
 
 X264_PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast",
@@ -137,8 +143,8 @@ def prepare(config: OutputConfig, info: VideoInfo, spare: Path | None = None) ->
         spare: a file that no output may replace: the source.
 
     Raises:
-        SinkError: the folder cannot be made or written to, a file cannot be where it is wanted, or
-            two files would be one.
+        SinkError: the folder cannot be made or written to, a file cannot be where it is wanted, two
+            files would be one, or an extra is missing.
     """
     wanted = config.save
     if wanted is None:
@@ -154,8 +160,11 @@ def prepare(config: OutputConfig, info: VideoInfo, spare: Path | None = None) ->
             files.append((name, folder / FORMATS[name]))
         else:
             files.append((name, None if target == "-" else user_path(str(target))))
-    _check_distinct(files, folder, spare)
-    _check_places(files)
+    try:
+        _check_distinct(files, folder, spare)
+        _check_places(files)
+    except OSError as error:  # a name that is too long, a folder that nobody may look into
+        raise SinkError(f"cannot write to {error.filename!r}: {error.strerror}") from error
     return Outputs(folder, tuple(files))
 
 
@@ -180,28 +189,44 @@ def _check_distinct(
 
 def _identity(path: Path) -> object:
     """The same for all names of one file, links of both kinds."""
-    if not path.exists():
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return path.resolve()
-    found = path.stat()
     return found.st_dev, found.st_ino
 
 
 def _check_places(files: Sequence[tuple[str, Path | None]]) -> None:
     """All outputs can be made, before the first of them takes the place of an older one."""
     for name, path in files:
-        if path is None or name in FOLDERS:
+        if name in EXTRAS:
+            importlib.import_module(EXTRAS[name])
+        if path is None:
             continue
-        if path.is_dir():
-            why = "that is a folder; name a file"
-        elif not path.parent.is_dir():
-            why = f"there is no folder {str(path.parent)!r}"
-        elif not os.access(path if path.exists() else path.parent, os.W_OK):
-            why = "this user may not write there"
-        elif name in REPLACING and path.exists() and not path.is_file():
-            why = "that is no plain file; only a text format can go there"
-        else:
-            continue
-        raise SinkError(f"cannot write {name} to {str(path)!r}: {why}")
+        why = _why_no_folder(path) if name in FOLDERS else _why_no_file(path, name in REPLACING)
+        if why is not None:
+            raise SinkError(f"cannot write {name} to {str(path)!r}: {why}")
+
+
+def _why_no_folder(path: Path) -> str | None:
+    """Why an output cannot be this folder, made where it is missing."""
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        return f"{str(there)!r} is a file; name a folder"
+    return None if os.access(there, os.W_OK) else _FORBIDDEN
+
+
+def _why_no_file(path: Path, plain: bool) -> str | None:
+    """Why an output cannot be this file; `plain`: it must be no device or pipe."""
+    if path.is_dir():
+        return "that is a folder; name a file"
+    if not path.parent.is_dir():
+        return f"there is no folder {str(path.parent)!r}"
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        return _FORBIDDEN
+    if plain and path.exists() and not path.is_file():
+        return "that is no plain file; only a text format can go there"
+    return None
 
 
 def _make_folder(wanted: Path | None, name: str) -> Path:

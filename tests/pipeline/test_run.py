@@ -605,14 +605,36 @@ def test_mistake_is_one_line_and_exit_code_2(
 
 @pytest.mark.parametrize(
     "mistake",
-    [["--start", "99"], ["--view", "window"], ["--save", "video,cutouts,jsonl:none/x.jsonl"]],
-    ids=["past the end", "no screen", "no folder"],
+    [
+        ["--start", "99"],
+        ["--view", "window"],
+        ["--save", "video,cutouts,jsonl:none/x.jsonl"],
+        ["--save", "video,parquet:mot.txt"],
+        ["--save", "video,cutouts:mot.txt/all"],
+        ["--save", "video,parquet"],
+        ["--save", f"video,jsonl:{'a' * 300}"],
+        ["--set", "render.picture=mot.txt", "--view", "none"],
+    ],
+    ids=[
+        "past the end",
+        "no screen",
+        "no folder",
+        "a file",
+        "in a file",
+        "no extra",
+        "too long",
+        "no picture",
+    ],
 )
 def test_a_mistake_leaves_the_results_of_before(mistake, video, tmp_path, monkeypatch, scripted):
     monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.chdir(tmp_path)
     scripted()
     here = ["--source", str(video), "--output", str(tmp_path), "--quiet"]
-    assert main([*here, "--view", "none", "--save", "video,jsonl,cutouts", "--duration", "1"]) == 0
+    wanted = ["--save", "video,jsonl,cutouts,mot", "--duration", "1"]
+    assert main([*here, "--view", "none", *wanted]) == 0
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "pipeline.sinks.parquet", raising=False)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert main([*here, *mistake]) == 2
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
