@@ -79,6 +79,15 @@ def user_path(path: str | Path) -> Path:
         return Path(path)
 
 
+def user_file(path: str | Path) -> Path | None:
+    """The file that people mean by a path; None where there is none, or the name is too long."""
+    file = user_path(path)
+    try:
+        return file if file.is_file() else None
+    except OSError:
+        return None
+
+
 def presets(into: type[Any]) -> list[str]:
     """Names of the presets of this package for `into`: those that set nothing else."""
     known = set(_names(into))
@@ -165,9 +174,10 @@ def _tree(path: Path) -> dict[str, Any]:
 def _find(source: str | Path, into: type[Any]) -> Path:
     path = Path(source)
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
-        if not path.is_file():
+        file = user_file(path)
+        if file is None:
             raise ConfigError(f"no such settings file: {str(source)!r}")
-        return path
+        return file
     known = presets(into)
     if str(source) not in known:
         raise ConfigError(

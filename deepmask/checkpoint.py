@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from configs import user_file
 from deepmask.config import DeepMaskConfig
 
 if TYPE_CHECKING:  # torch takes seconds to import, and who only looks for a file needs none
@@ -22,15 +23,19 @@ class CheckpointError(ValueError):
     """The weights are missing, damaged, or do not fit the network that their config describes."""
 
 
+def shipped_weights(name: str) -> Path | None:
+    """The file of the shipped weights `name`; None where there are none of that name."""
+    return user_file(WEIGHTS / f"{name}.safetensors")
+
+
 def find_weights(name: str) -> Path:
     """The file of the shipped weights `name`, or of a path given by the user.
 
     Raises:
         CheckpointError: neither exists; the message lists what is shipped.
     """
-    shipped = WEIGHTS / f"{name}.safetensors"
-    path = shipped if shipped.is_file() else Path(name)
-    if not path.is_file():
+    path = shipped_weights(name) or user_file(name)
+    if path is None:
         known = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))) or "none"
         raise CheckpointError(
             f"no weights {name!r}: expected a .safetensors file or one of the shipped: {known}"

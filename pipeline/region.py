@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import user_path
+from configs import user_file
 from pipeline.detector import Detector, prepared
 from pipeline.errors import SourceError
 from pipeline.frames import Frame, VideoInfo
@@ -184,10 +184,10 @@ def _corners(polygon: object, width: int, height: int) -> NDArray[np.int32]:
 
 def _painted(name: str, width: int, height: int) -> NDArray[np.uint8]:
     """`(H, W)`: where an image is brighter than half; what is transparent is dark."""
-    path = user_path(name)
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    path = user_file(name)
+    image = None if path is None else cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
-        why = "it is not readable as an image" if path.is_file() else "no such file"
+        why = "no such file" if path is None else "it is not readable as an image"
         raise SourceError(
             f"cannot use {name!r} as source.region: {why}; expected a mask image, or polygons as "
             "[[x, y], [x, y], [x, y], ...]"

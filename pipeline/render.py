@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import user_path
+from configs import user_file
 from pipeline import effects
 from pipeline.frames import Frame
 from trackers.tracks import Tracks
@@ -86,7 +86,7 @@ class RenderConfig:
             raise ValueError(f"margin_px should be 0 or more, got {self.margin_px}")
         if not 0 < self.strength < math.inf:
             raise ValueError(f"strength should be above 0, got {self.strength}")
-        if effects.colour(self.picture) is None and not user_path(self.picture).is_file():
+        if effects.colour(self.picture) is None and user_file(self.picture) is None:
             raise ValueError(
                 f"picture should be black, white, #rrggbb or an image file, got {self.picture!r}"
             )
