@@ -8,7 +8,7 @@ from typing import Literal, Protocol, Self, runtime_checkable
 import cv2
 import numpy as np
 
-from deepmask.checkpoint import CheckpointError
+from deepmask.checkpoint import CheckpointError, shipped_weights
 from deepmask.deploy import DeployConfig, DeviceError, find_proposals, open_runtime
 from deepmask.runtime import Runtime
 from pipeline.errors import InferenceError, PipelineError
@@ -99,6 +99,11 @@ class DeepMaskDetector:
     def __exit__(self, *_: object) -> None: ...
 
 
+def are_shipped(weights: str) -> bool:
+    """Whether these weights come with the package, and are no file of the user's."""
+    return shipped_weights(weights) is not None
+
+
 def open_detector(config: DeployConfig) -> Detector:
     """The detector that the settings describe.
 
@@ -140,6 +145,7 @@ __all__ = [
     "DetectorConfig",
     "Interval",
     "Preparable",
+    "are_shipped",
     "open_detector",
     "prepared",
 ]

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import configs
 from configs import user_path
+from pipeline import effects
 from pipeline.config import PipelineConfig
+from pipeline.detector import are_shipped
 from pipeline.errors import SinkError
 from pipeline.frames import VideoInfo
 from pipeline.sinks import SETTINGS, SUMMARY, Outputs, prepare, split
@@ -66,10 +68,17 @@ def without_secrets(config: PipelineConfig) -> PipelineConfig:
 
 
 def from_anywhere(config: PipelineConfig) -> PipelineConfig:
-    """The same settings for whoever stands in another folder: paths of source and outputs whole."""
-    source, save = config.source.source, config.output.save
+    """The same settings for whoever stands in another folder: all paths are whole."""
+    source, region, weights = config.source.source, config.source.region, config.detector.weights
+    picture, save, folder = config.render.picture, config.output.save, config.output.directory
     if is_path(source):
         source = _whole_path(source)
+    if isinstance(region, str):
+        region = _whole_path(region)
+    if not are_shipped(weights):
+        weights = _whole_path(weights)
+    if effects.colour(picture) is None:
+        picture = _whole_path(picture)
     if save is not None:
         named = [split(entry) for entry in save]
         save = tuple(
@@ -77,8 +86,12 @@ def from_anywhere(config: PipelineConfig) -> PipelineConfig:
         )
     return dataclasses.replace(
         config,
-        source=dataclasses.replace(config.source, source=source),
-        output=dataclasses.replace(config.output, save=save),
+        source=dataclasses.replace(config.source, source=source, region=region),
+        detector=dataclasses.replace(config.detector, weights=weights),
+        render=dataclasses.replace(config.render, picture=picture),
+        output=dataclasses.replace(
+            config.output, save=save, directory=folder and folder.absolute()
+        ),
     )
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import pipeline.resume
+from deepmask.checkpoint import find_weights
 from pipeline.errors import InferenceError, SinkError
 from pipeline.frames import Frame
 from pipeline.run import main
@@ -263,7 +265,19 @@ def test_resume_works_from_another_folder(video, tmp_path, scripted, monkeypatch
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "here" / "clip.mp4").symlink_to(video)
-    killed(Path("clip.mp4"), tmp_path / "out", 57, scripted)
+    shutil.copy(find_weights("deepmask-lite0"), "own.safetensors")
+    cv2.imwrite("mask.png", np.full((240, 320), 255, np.uint8))
+    paths = {
+        "source.region": "mask.png",
+        "render.picture": "mask.png",
+        "detector.weights": "own.safetensors",
+    }
+    more = [word for path in paths.items() for word in ("--set", "=".join(path))]
+    killed(Path("clip.mp4"), Path("out"), 57, scripted, *more)
     monkeypatch.chdir(tmp_path)
-    scripted()
-    assert main(["--resume", str(tmp_path / "out"), "--quiet"]) == 0
+    monkeypatch.setattr(
+        "pipeline.run.open_detector", lambda c: find_weights(c.weights) and ScriptedDetector()
+    )
+    assert main(["--resume", "here/out", "--quiet"]) == 0
+    assert main(["--config", "here/out/config.yaml", "--quiet"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here"]  # where the run was, too
