@@ -17,6 +17,9 @@ from deepmask.runtime import OpenVinoRuntime, Precision, Runtime
 
 log = logging.getLogger(__name__)
 
+LARGEST_PX = 4096
+MOST_THREADS = 1024
+
 
 class DeviceError(ValueError):
     """The device that was asked for is not there."""
@@ -65,11 +68,14 @@ class DeployConfig:
     proposals: ProposalConfig = dataclasses.field(default_factory=ProposalConfig)
 
     def __post_init__(self) -> None:
-        if not self.sizes_px or min(self.sizes_px) < 64:
+        if not self.sizes_px or min(self.sizes_px) < 64 or max(self.sizes_px) > LARGEST_PX:
             raise ValueError(
-                f"sizes_px should be one or more sizes from 64 px up, got {self.sizes_px}"
+                f"sizes_px should be one or more sizes in [64, {LARGEST_PX}] px, "
+                f"got {self.sizes_px}"
             )
-        for name, least in (("decoded", 1), ("batch", 1), ("threads", 0)):
+        if not 0 <= self.threads <= MOST_THREADS:
+            raise ValueError(f"threads should be in [0, {MOST_THREADS}], got {self.threads}")
+        for name, least in (("decoded", 1), ("batch", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} should be {least} or more, got {getattr(self, name)}")
 

@@ -16,6 +16,9 @@ RegionSetting = list[list[float]] | list[list[list[float]]] | str | None
 _LEAST, _MOST = 1e-6, 1e9
 """Seconds, longer than any video; and what FFmpeg's clocks still hold."""
 
+_MOST_THREADS = 64
+"""Beyond them FFmpeg's decoders gain nothing, and starting thousands never ends."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class SourceConfig:
@@ -84,9 +87,10 @@ class SourceConfig:
     def __post_init__(self) -> None:
         if not self.source:
             raise ValueError("source should name a webcam, file, folder or address, got ''")
-        for name in ("start_s", "decoder_threads", "reconnect_s"):
-            if not 0 <= getattr(self, name) < _MOST:
-                raise ValueError(f"{name} should be 0 to {_MOST:g}, got {getattr(self, name)}")
+        limits = {"start_s": _MOST, "reconnect_s": _MOST, "decoder_threads": _MOST_THREADS}
+        for name, most in limits.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} should be 0 to {most:g}, got {getattr(self, name)}")
         for name in ("image_rate", "open_timeout_s", "read_timeout_s", "duration_s", "camera_rate"):
             value = getattr(self, name)
             if value is not None and not _LEAST <= value < _MOST:

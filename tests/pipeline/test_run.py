@@ -543,7 +543,10 @@ def test_full_disk_is_one_line_and_leaves_the_rest_valid(video, tmp_path, script
         (["--set", "source.options={[a]: 1}"], "a key should be a plain word"),
         (["--source", "good.mp4", "--source", ""], "source.source should not be empty"),
         (["--source", "http://[::1"], "cannot open stream 'http://[::1'"),
-        (["--set", "detector.threads=-3"], "detector.threads should be 0 or more, got -3"),
+        (["--set", "detector.threads=-3"], "detector.threads should be in [0, 1024], got -3"),
+        (["--set", "detector.threads=99999999999999999999"], "should be in [0, 1024], got 9999"),
+        (["--set", "detector.sizes_px=100000"], "sizes in [64, 4096] px, got (100000,)"),
+        (["--set", "source.decoder_threads=100000"], "should be 0 to 64, got 100000"),
         (
             ["--set", "detector.proposals.max_count=0"],
             "detector.proposals.max_count should be 1 or more, got 0",
