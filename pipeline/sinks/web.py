@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import logging
@@ -123,6 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
     view: WebSink
     page: bytes
 
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # the watcher left
+            super().handle()
+
     def do_GET(self) -> None:
         if self.path == "/":
             self._answer("text/html", self.page)
@@ -155,8 +160,6 @@ class _Handler(BaseHTTPRequestHandler):
                 number, jpeg = picture
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}"
                 self.wfile.write(f"{head}\r\n\r\n".encode() + jpeg + b"\r\n")
-        except OSError:
-            pass  # the watcher left
         finally:
             pictures.watched -= 1
 

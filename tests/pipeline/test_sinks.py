@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -440,6 +441,19 @@ def test_web_view_shows_pictures_and_numbers():
         assert picture.shape == (96, 128, 3)
     finally:
         writer.close()
+
+
+def test_web_view_says_nothing_of_a_watcher_who_leaves(capfd):
+    sink = WebSink(context(view="web", web_port=0))
+    host, port = sink.address.removeprefix("http://").strip("/").split(":")
+    for path in ("stats", "stream"):
+        with socket.create_connection((host, int(port))) as watcher:
+            # Closed, it answers with a reset.
+            watcher.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            watcher.sendall(f"GET /{path} HTTP/1.1\r\nHost: x\r\n".encode())
+    urlopen(f"{sink.address}stats", timeout=30).close()
+    sink.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_web_view_says_that_its_port_is_taken():
