@@ -17,6 +17,7 @@ from typing import Self
 from configs import ConfigError
 from pipeline.config import PipelineConfig
 from pipeline.detector import Detector, DetectorConfig, Preparable
+from pipeline.errors import Stopped
 from pipeline.frames import Frame
 from pipeline.sinks.config import LAST_PORT, split
 from trackers.detections import Detections
@@ -140,7 +141,8 @@ def run_beside(
             runs[number]()
         except BaseException as error:
             errors[number] = error
-            log.error("stream %d: %s", number + 1, error)
+            level = logging.INFO if isinstance(error, Stopped) else logging.ERROR
+            log.log(level, "stream %d: %s", number + 1, error)
 
     threads = [
         threading.Thread(target=call, args=(i,), name=f"stream {i + 1}", daemon=True)

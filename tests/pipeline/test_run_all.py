@@ -15,10 +15,10 @@ import pytest
 
 from pipeline.arguments import parser, settings
 from pipeline.detector import DetectorConfig
-from pipeline.errors import InferenceError
+from pipeline.errors import InferenceError, Stopped
 from pipeline.frames import Frame
 from pipeline.run import main
-from pipeline.streams import SharedDetectors, settings_of_each
+from pipeline.streams import SharedDetectors, run_beside, settings_of_each
 from tests import scenes
 from tests.fakes import ScriptedDetector
 
@@ -93,6 +93,15 @@ def test_settings_of_each_stream_repeat_it_alone(videos, tmp_path, opened):
     assert (alone / "mot.txt").read_text(encoding="utf-8") == (
         together / "stream-2" / "mot.txt"
     ).read_text(encoding="utf-8")
+
+
+def test_a_stream_that_is_stopped_before_its_first_picture_is_no_error(caplog):
+    def stopped() -> None:
+        raise Stopped("stopped before the first picture")
+
+    caplog.set_level("INFO")
+    run_beside([stopped], lambda: None)
+    assert [line.levelname for line in caplog.records] == ["INFO"]
 
 
 def test_a_stream_that_fails_leaves_the_others_running(
