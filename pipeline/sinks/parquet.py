@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +109,9 @@ class ParquetSink:
         """Keep the parts before this, and its first rows."""
         self._part = state["part"]
         if state["rows"]:
-            self._table = pq.read_table(self._path(), schema=SCHEMA)[: state["rows"]]
-            self._table = self._table.combine_chunks()
+            with _reading(self._path()):
+                table = pq.read_table(self._path(), schema=SCHEMA)
+            self._table = table[: state["rows"]].combine_chunks()
         for part in self._folder.glob("part-*.parquet"):
             if part >= self._path():
                 part.unlink()
@@ -141,8 +144,24 @@ def _partition(target: Path, name: str, origin: dict[bytes, bytes]) -> Path:
 
 
 def _is_of(part: Path, origin: dict[bytes, bytes]) -> bool:
-    """Whether nobody else wrote this part."""
-    return not part.is_file() or origin.items() <= (pq.read_schema(part).metadata or origin).items()
+    """Whether this part is of the same source, or not there."""
+    if not part.is_file():
+        return True
+    with _reading(part):
+        return origin.items() <= (pq.read_schema(part).metadata or {}).items()
+
+
+@contextmanager
+def _reading(part: Path) -> Iterator[None]:
+    """Make errors of reading a part ours."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        why = str(error).partition("\n")[0].rstrip(".")
+        raise SinkError(
+            f"cannot read {str(part)!r}, which should be a Parquet file of an earlier run: {why}; "
+            "move it away, or name another folder with --save parquet:FOLDER"
+        ) from error
 
 
 def _rows(result: Result) -> Any:

@@ -125,6 +125,29 @@ def test_two_files_of_one_name_share_a_data_set(tmp_path):
     assert sorted(row["source"] for row in rows) == 2 * ["clip"] + 4 * ["clip-2"]
 
 
+def test_parts_of_another_program_stay(tmp_path):
+    part = tmp_path / "source=clip" / parquet.FIRST_PART
+    part.parent.mkdir()
+    pq.write_table(parquet.SCHEMA.empty_table(), part)
+    before = part.read_bytes()
+    SINKS["parquet"](tmp_path, context()).close()
+    assert part.read_bytes() == before
+    assert (tmp_path / "source=clip-2" / parquet.FIRST_PART).exists()
+
+
+@pytest.mark.parametrize("state", [None, {"part": 0, "rows": 3}])
+@pytest.mark.parametrize("content", [b"", b"a,b,c\n", b"PAR1" + bytes(40) + b"PAR1"])
+def test_a_part_that_is_no_parquet_file_is_one_line(content, state, tmp_path, monkeypatch):
+    folder = tmp_path / "source=clip"
+    folder.mkdir()
+    (folder / parquet.FIRST_PART).write_bytes(content)
+    if state:
+        monkeypatch.setattr(parquet, "_is_of", lambda *_: True)
+    with pytest.raises(SinkError, match=r"^cannot read '.*/part-00000\.parquet', .*$"):
+        SINKS["parquet"](tmp_path, dataclasses.replace(context(), state=state))
+    assert (folder / parquet.FIRST_PART).read_bytes() == content
+
+
 @pytest.mark.parametrize("name", ["1", "0001"])
 def test_a_source_whose_name_is_a_number_stays_a_word(name, tmp_path):
     save(tmp_path, "parquet", results([0.0]), dataclasses.replace(INFO, name=name))
