@@ -120,7 +120,7 @@ class RunSummary:
     """From the decoder to the finished tracks: how old a result is."""
 
     outputs: dict[str, str]
-    """Where each output is."""
+    """Where each output is, by its format; `jsonl-2` is the second of format `jsonl`."""
 
     def lines(self) -> Iterator[str]:
         """The summary for people."""

@@ -158,6 +158,7 @@ def open_sinks(
         SinkError: one cannot be opened, written or closed.
     """
     receipts = Receipts(len(outputs.files), context.stats)
+    names = [name for name, _ in outputs.files]
     with ExitStack() as stack:
         writers: list[Writer] = []
         for number, (name, target) in enumerate(outputs.files):
@@ -167,7 +168,9 @@ def open_sinks(
             writer = Writer(name, sink, receipts, draw)
             stack.callback(writer.close)
             writers.append(writer)
-            context.stats.outputs[name] = "standard output" if target is None else str(target)
+            count = names[: number + 1].count(name)
+            key = name if count == 1 else f"{name}-{count}"
+            context.stats.outputs[key] = "standard output" if target is None else str(target)
         yield Sinks(writers, view, context.stats)
 
 

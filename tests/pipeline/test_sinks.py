@@ -295,6 +295,16 @@ def test_two_outputs_cannot_be_one_file(save, message, tmp_path, monkeypatch):
     assert [path for _, path in prepare(both, INFO).files] == [Path("/dev/null")] * 2
 
 
+def test_summary_lists_two_outputs_of_one_format(tmp_path):
+    other = str(tmp_path / "all.jsonl")
+    run = save(tmp_path, f"jsonl,mot,jsonl:{other}", results([0.0]))
+    assert run.stats.summary().outputs == {
+        "jsonl": str(tmp_path / "tracks.jsonl"),
+        "mot": str(tmp_path / "mot.txt"),
+        "jsonl-2": other,
+    }
+
+
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SinkError, match=r"cannot write to the folder .* choose another"):
