@@ -187,7 +187,7 @@ def lost_words(source: Input, error: Exception | None) -> str:
             return "it sent nothing more; it hangs (see source.read_timeout_s) or was unplugged"
         return "it was unplugged or stopped answering"
     if error is None:
-        return "the other side ended it"
+        return "the other side ended it, which source.reconnect_s=0 takes for its regular end"
     if isinstance(error, (av_error.ExitError, av_error.TimeoutError)):
         return "nothing came in time"
     return _ffmpeg_words(error)

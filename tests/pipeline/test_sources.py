@@ -944,9 +944,15 @@ def test_stream_that_falls_silent_breaks_off() -> None:
         list(source)
 
 
-def test_without_reconnection_the_end_of_a_stream_is_its_end() -> None:
-    with tcp_server(count=25) as url, opened(url, reconnect_s=0.0) as source:
-        assert numbers(list(source)) == list(range(25))
+def test_without_reconnection_the_end_of_a_stream_is_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with tcp_server(count=25) as url:
+        with opened(url, reconnect_s=0.0) as source:
+            assert numbers(list(source)) == list(range(25))
+        with opened(url, reconnect_s=20.0) as source:
+            media.frames_until(iter(source), lambda frame: frame.dropped_before > 0)
+    assert "ended it, which source.reconnect_s=0 takes for its regular end" in caplog.text
 
 
 def test_closing_ends_the_wait_for_a_lost_stream() -> None:
