@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline import effects
+from pipeline.arguments import parser, settings
 from pipeline.errors import PipelineError
 from pipeline.frames import Frame
 from pipeline.render import RenderConfig, Renderer
@@ -212,6 +214,17 @@ def test_cutouts_leave_the_pictures_of_others(tmp_path):
 def test_effects_that_make_no_sense(settings, message):
     with pytest.raises(ValueError, match=message):
         RenderConfig(**settings)
+
+
+def test_commands_of_the_documentation_are_taken(root, tmp_path, monkeypatch):
+    text = (root / "docs/outputs.md").read_text(encoding="utf-8")
+    commands = [line for line in text.splitlines() if line.startswith("$V ")]
+    monkeypatch.chdir(tmp_path)
+    for name in ("beach.jpg", "hat.png"):
+        picture_file(tmp_path / name, (1, 2, 3))
+    for command in commands:
+        settings(parser().parse_args(shlex.split(command, comments=True)[1:]))
+    assert len(commands) == 8
 
 
 def test_picture_that_is_none(tmp_path):
