@@ -98,7 +98,7 @@ class RunSummary:
     they could not be decoded."""
 
     frames_written: int
-    """That every output holds."""
+    """Handed to every output."""
 
     tracks: int
     """Different identities."""
@@ -157,7 +157,7 @@ class RunStats:
         self.processed = 0
         """Frames whose tracks are known."""
         self.written = 0
-        """Frames that every output holds."""
+        """Frames that were handed to every output, which may keep them in memory for a moment."""
         self.tracks = 0
         """Different identities."""
         self.dropped = 0
@@ -233,7 +233,7 @@ class RunStats:
             end()
 
     def count_written(self, seconds: float) -> None:
-        """Every output holds one more frame, which took `seconds` in all of them together."""
+        """Every output was handed one more frame; `seconds` is what all together took for it."""
         self.written += 1
         self.add("write", seconds)
 

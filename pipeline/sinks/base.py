@@ -100,7 +100,7 @@ Factory = Callable[[Path | None, SinkContext], Sink]
 
 
 class Receipts:
-    """Tells when every output holds a frame, and what writing it took in all.
+    """Tells when every output was handed a frame, and what writing it took in all.
 
     Args:
         outputs: how many there are.
@@ -114,7 +114,7 @@ class Receipts:
         self._open: dict[int, tuple[int, float]] = {}
 
     def sign(self, frame_index: int, seconds: float) -> None:
-        """One output holds the frame; writing it took `seconds`."""
+        """One output was handed the frame; writing it took `seconds`."""
         with self._lock:
             count, total = self._open.pop(frame_index, (0, 0.0))
             count, total = count + 1, total + seconds

@@ -4,8 +4,8 @@
 
 What every source promises: frames are upright RGB and all of the size in `info`; `time_s` starts
 at 0 with the first frame of the source and strictly increases; what could not be decoded is
-counted in the next frame's `dropped_before`. No threads of its own, no network, no drawing:
-`pipeline.reader` reads a source on a thread.
+counted in the next frame's `dropped_before`. No thread but the watchdog's, no neural network, no
+drawing: `pipeline.reader` reads a source on a thread.
 """
 
 from __future__ import annotations

@@ -378,7 +378,7 @@ def test_unwritable_targets_are_known_before_the_first_frame(tmp_path):
                 SINKS[name](target, context())
 
 
-def test_counts_a_frame_as_written_when_all_outputs_hold_it(tmp_path):
+def test_counts_a_frame_as_written_when_all_outputs_were_handed_it(tmp_path):
     run = save(tmp_path, "video,jsonl,mot", results([i / 25 for i in range(12)]))
     assert run.stats.written == 12
     stages = run.stats.summary().stages_ms
