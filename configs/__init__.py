@@ -3,6 +3,6 @@
 This room knows keys and types, and nobody who uses them.
 """
 
-from configs.loader import ConfigError, dump, load, presets, user_file, user_path
+from configs.loader import ConfigError, did_you_mean, dump, load, presets, user_file, user_path
 
-__all__ = ["ConfigError", "dump", "load", "presets", "user_file", "user_path"]
+__all__ = ["ConfigError", "did_you_mean", "dump", "load", "presets", "user_file", "user_path"]

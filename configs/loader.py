@@ -16,7 +16,7 @@ import enum
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -181,7 +181,7 @@ def _find(source: str | Path, into: type[Any]) -> Path:
     known = presets(into)
     if str(source) not in known:
         raise ConfigError(
-            f"unknown preset {str(source)!r}{_hint(str(source), known)} "
+            f"unknown preset {str(source)!r}{did_you_mean(str(source), known)} "
             f"(presets: {', '.join(known) or 'none'}; a file ends in .yaml)"
         )
     return PRESETS / f"{source}.yaml"
@@ -316,7 +316,8 @@ def _convert_choice(given: Sequence[Any], results: Sequence[Any], value: Any, pa
             return result
     names = [str(name) for name in given]
     raise ConfigError(
-        f"{path!r} should be one of {', '.join(names)}, got {value!r}{_hint(str(value), names)}"
+        f"{path!r} should be one of {', '.join(names)}, got {value!r}"
+        f"{did_you_mean(str(value), names)}"
     )
 
 
@@ -376,7 +377,8 @@ def _wrong(path: str, wanted: str, value: Any) -> ConfigError:
     return ConfigError(f"{path!r} should be {wanted}, got {_kind(value)}")
 
 
-def _hint(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown word: which of the known ones may have been meant."""
     close = difflib.get_close_matches(word, known, 1, 0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import colorsys
 import dataclasses
-import difflib
 import functools
 import math
 from collections import deque
@@ -20,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import user_file
+from configs import did_you_mean, user_file
 from pipeline import effects
 from pipeline.frames import Frame
 from trackers.tracks import Tracks
@@ -79,9 +78,10 @@ class RenderConfig:
         for name, known in (("style", STYLES), ("where", PLACES)):
             value = getattr(self, name)
             if value not in known:
-                near = difflib.get_close_matches(value, known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"{name} should be one of {', '.join(known)}, got {value!r}{hint}")
+                raise ValueError(
+                    f"{name} should be one of {', '.join(known)}, got {value!r}"
+                    f"{did_you_mean(value, known)}"
+                )
         if not self.margin_px >= 0:
             raise ValueError(f"margin_px should be 0 or more, got {self.margin_px}")
         if not 0 < self.strength < math.inf:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs import user_path
+from configs import did_you_mean, user_path
 from pipeline.errors import SinkError
 from pipeline.frames import VideoInfo
 
@@ -86,10 +85,9 @@ class OutputConfig:
         for entry in self.save or ():
             name, target = split(entry)
             if name not in FORMATS:
-                near = difflib.get_close_matches(name, FORMATS, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(
-                    f"save: unknown format {name!r}{hint} (formats: {', '.join(FORMATS)})"
+                    f"save: unknown format {name!r}{did_you_mean(name, FORMATS)} "
+                    f"(formats: {', '.join(FORMATS)})"
                 )
             if target == "":
                 raise ValueError(f"save: {entry!r} names no file; leave the colon out, or name one")
@@ -103,9 +101,10 @@ class OutputConfig:
         if self.directory is not None and "\0" in str(self.directory):
             raise ValueError(f"directory should be a path, got {str(self.directory)!r}")
         if self.view not in VIEWS:
-            near = difflib.get_close_matches(self.view, VIEWS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"view should be one of {', '.join(VIEWS)}, got {self.view!r}{hint}")
+            raise ValueError(
+                f"view should be one of {', '.join(VIEWS)}, got {self.view!r}"
+                f"{did_you_mean(self.view, VIEWS)}"
+            )
         if not 0 <= self.web_port <= LAST_PORT:
             raise ValueError(f"web_port should be in [0, {LAST_PORT}], got {self.web_port}")
         if not 0 <= self.video_crf <= 51:
