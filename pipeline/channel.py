@@ -11,7 +11,6 @@ consumer gets what is left, then the error), the consumer has enough (`cancel()`
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import threading
 from collections import deque
@@ -28,27 +27,11 @@ class Policy(enum.Enum):
     """Wait for room: no item is lost. For files."""
 
     LATEST = "latest"
-    """Throw the oldest item away and count it: the newest wins. For live sources."""
+    """Throw the oldest item away: the newest wins. For live sources."""
 
 
 class Closed(Exception):
     """The channel takes or gives no more items."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ChannelStatistics:
-    """What passed through a channel until now, in items."""
-
-    capacity: int
-
-    waiting: int
-    """Put, and not yet got."""
-
-    put: int
-    got: int
-
-    dropped: int
-    """Put, and thrown away: for a newer item, or when the consumer cancelled."""
 
 
 class Channel(Generic[T]):
@@ -71,7 +54,6 @@ class Channel(Generic[T]):
         self._changed = threading.Condition()
         self._closed = False
         self._error: BaseException | None = None
-        self._put = self._got = self._dropped = 0
 
     def put(self, item: T, timeout_s: float | None = None) -> None:
         """Hand an item over; with `Policy.WAIT` this waits while the channel is full.
@@ -82,13 +64,13 @@ class Channel(Generic[T]):
         """
         with self._changed:
             if self._policy is Policy.LATEST and not self._closed:
-                self._drop(len(self._items) - self._capacity + 1)
+                while len(self._items) >= self._capacity:
+                    self._items.popleft()
             elif self._policy is Policy.WAIT:
                 self._wait(lambda: len(self._items) < self._capacity, timeout_s)
             if self._closed:
                 raise Closed("the channel takes no more items")
             self._items.append(item)
-            self._put += 1
             self._changed.notify_all()
 
     def get(self, timeout_s: float | None = None) -> T:
@@ -102,7 +84,6 @@ class Channel(Generic[T]):
         with self._changed:
             self._wait(lambda: bool(self._items), timeout_s)
             if self._items:
-                self._got += 1
                 item = self._items.popleft()
                 self._changed.notify_all()
                 return item
@@ -132,22 +113,10 @@ class Channel(Generic[T]):
         with self._changed:
             self._closed = True
             self._error = None
-            self._drop(len(self._items))
+            self._items.clear()
             self._changed.notify_all()
-
-    def statistics(self) -> ChannelStatistics:
-        """Return the counts until now."""
-        with self._changed:
-            return ChannelStatistics(
-                self._capacity, len(self._items), self._put, self._got, self._dropped
-            )
 
     def _wait(self, ready: Callable[[], bool], timeout_s: float | None) -> None:
         """Wait, holding the lock, until `ready` or closed."""
         if not self._changed.wait_for(lambda: ready() or self._closed, timeout_s):
             raise TimeoutError(f"nothing moved in the channel within {timeout_s} s")
-
-    def _drop(self, count: int) -> None:
-        for _ in range(count):
-            self._items.popleft()
-            self._dropped += 1

@@ -22,23 +22,6 @@ JOIN_TIMEOUT_S = 2.0
 or stream that went silent); the thread is a daemon, and closes the source when the read returns."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ReaderStatistics:
-    """Counts of frames until now."""
-
-    decoded: int
-    """Left the decoder."""
-
-    handed: int
-    """Reached the consumer."""
-
-    dropped: int
-    """Decoded, and not handed on because a newer one was there (live sources only)."""
-
-    lost: int
-    """Could not be decoded, or were missed while a stream was away (estimated)."""
-
-
 class FrameReader:
     """Frames of a source, decoded on a thread: `for frame in reader`.
 
@@ -55,7 +38,6 @@ class FrameReader:
         self._channel: Channel[tuple[Frame, int]] = Channel(
             capacity=1 if live else FILE_CAPACITY, policy=Policy.LATEST if live else Policy.WAIT
         )
-        self._lost = 0
         self._thread = threading.Thread(target=self._read, name="reader", daemon=True)
 
     def __enter__(self) -> Self:
@@ -90,18 +72,12 @@ class FrameReader:
             if self._thread.is_alive():
                 log.warning("%s does not answer; left behind", self.info.name)
 
-    def statistics(self) -> ReaderStatistics:
-        """Return the counts until now."""
-        counts = self._channel.statistics()
-        return ReaderStatistics(
-            decoded=counts.put, handed=counts.got, dropped=counts.dropped, lost=self._lost
-        )
-
     def _read(self) -> None:
+        lost = 0
         try:
             for frame in self._source:
-                self._lost += frame.dropped_before
-                self._channel.put((frame, self._lost))
+                lost += frame.dropped_before
+                self._channel.put((frame, lost))
         except Closed:
             pass
         except BaseException as error:

@@ -56,8 +56,6 @@ def test_items_arrive_in_order_and_none_is_lost() -> None:
     worker = Worker(produce)
     assert list(channel) == list(range(200))
     worker.result()
-    counts = channel.statistics()
-    assert (counts.put, counts.got, counts.dropped, counts.waiting) == (200, 200, 0, 0)
 
 
 def test_full_channel_makes_the_producer_wait() -> None:
@@ -65,20 +63,18 @@ def test_full_channel_makes_the_producer_wait() -> None:
     channel.put(1)
     worker = Worker(lambda: channel.put(2))
     until_waiting()
-    assert channel.statistics().put == 1
+    assert worker.is_alive()
     assert channel.get() == 1
     worker.result()
     assert channel.get() == 2
 
 
-def test_latest_keeps_the_newest_and_counts_the_rest() -> None:
+def test_latest_keeps_the_newest_and_throws_the_rest_away() -> None:
     channel: Channel[int] = Channel(1, Policy.LATEST)
     for i in range(10):
         channel.put(i)
     channel.close()
     assert list(channel) == [9]
-    counts = channel.statistics()
-    assert (counts.put, counts.got, counts.dropped) == (10, 1, 9)
 
 
 def test_latest_with_room_for_more_drops_the_oldest() -> None:
@@ -141,7 +137,7 @@ def test_cancelling_frees_a_waiting_producer() -> None:
         worker.result()
 
 
-def test_cancelling_frees_a_waiting_consumer_and_counts_what_it_throws_away() -> None:
+def test_cancelling_frees_a_waiting_consumer_and_throws_away_what_waits() -> None:
     channel: Channel[int] = Channel(2)
     worker = Worker(lambda: list(channel))
     until_waiting()
@@ -153,7 +149,6 @@ def test_cancelling_frees_a_waiting_consumer_and_counts_what_it_throws_away() ->
     channel.put(2)
     channel.cancel()
     assert list(channel) == []
-    assert channel.statistics().dropped == 2
 
 
 def test_put_after_close_is_refused_and_the_first_close_decides() -> None:

@@ -123,7 +123,6 @@ def test_live_frames_are_the_newest_when_the_detector_is_slow():
     assert seen == sorted(set(seen))
     assert seen[-1] == 59
     assert len(seen) < 40
-    assert mailbox.statistics().dropped == 60 - len(seen)
 
 
 # Frames that are left out.

@@ -88,8 +88,6 @@ def test_a_file_loses_no_frame_however_slow_the_consumer() -> None:
             got.append(frame)
     assert [frame.index for frame in got] == list(range(20))
     assert {frame.index: frame.dropped_before for frame in got if frame.dropped_before} == {3: 2}
-    counts = frames.statistics()
-    assert (counts.decoded, counts.handed, counts.dropped, counts.lost) == (20, 20, 0, 2)
     assert source.closed
 
 
@@ -108,14 +106,10 @@ def test_a_live_source_shows_the_newest_and_counts_the_rest() -> None:
         for frame in frames:
             time.sleep(0.03)
             got.append(frame)
-    counts = frames.statistics()
     assert len(got) < 40
     assert got[-1].index == 39
     # Every frame is accounted for: handed on, dropped, or lost by the source.
-    assert (counts.decoded, counts.lost) == (40, 7)
-    assert counts.handed == len(got)
-    assert counts.handed + counts.dropped == 40
-    assert sum(frame.dropped_before for frame in got) == counts.dropped + 7
+    assert sum(frame.dropped_before for frame in got) == 40 - len(got) + 7
 
 
 def test_errors_reach_the_consumer_after_the_last_good_frame() -> None:
@@ -210,10 +204,9 @@ def test_real_file_played_live(tmp_path: Path) -> None:
         for frame in frames:
             time.sleep(0.1)  # 10 a second of 25
             got.append(frame)
-    counts = frames.statistics()
     assert 2 <= len(got) < 26
-    assert counts.handed + counts.dropped == counts.decoded == 26
-    assert sum(frame.dropped_before for frame in got) == counts.dropped
+    assert got[-1].index == 25
+    assert sum(frame.dropped_before for frame in got) == 26 - len(got)
     assert all(frame.index == media.number(frame) for frame in got)
 
 
@@ -238,4 +231,3 @@ def test_damaged_file_through_the_thread(tmp_path: Path, caplog: pytest.LogCaptu
     with read_frames(open_source(SourceConfig(source=str(path)))) as frames:
         got = list(frames)
     assert [frame.dropped_before for frame in got] == [0] * 7 + [2] + [0] * 10
-    assert frames.statistics().lost == 2
