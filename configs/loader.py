@@ -202,12 +202,12 @@ def _put(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     for group in groups:
         tree[group] = _group(tree.get(group), group)
         tree = tree[group]
-    if isinstance(value, Mapping) and key in tree:
-        tree[key] = _group(tree[key], key)
+    if isinstance(value, Mapping):
+        tree[key] = _group(tree.get(key), key)
         for inner, item in value.items():
             _put(tree[key], str(inner).split("."), item)
     else:
-        tree[key] = dict(value) if isinstance(value, Mapping) else value
+        tree[key] = value
 
 
 def _group(value: Any, name: str) -> dict[str, Any]:

@@ -151,6 +151,9 @@ def test_mapping_of_overrides_holds_python_values(tmp_path: Path) -> None:
     config = load(Root, path, given)
     assert config.tracker == Tracker(2.0, 5, Motion(gate_px=9))
     assert config.output == tmp_path
+    dotted = {"tracker": {"motion.gate_px": 9}}
+    assert load(Root, path, dotted).tracker == Tracker(1.0, 5, Motion(gate_px=9))
+    assert load(Root, None, dotted).tracker.motion == Motion(gate_px=9)
     with pytest.raises(ConfigError, match="unknown setting 'tracker.max_agee'"):
         load(Root, None, {"tracker": {"max_agee": 2}})
 
