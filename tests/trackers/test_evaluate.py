@@ -156,6 +156,10 @@ def test_kitti_leaves_out_small_boxes_and_unannotated_regions():
     kept, reports = scored(truth, found, "kitti")
     assert kept[:, 1].tolist() == [1]
     assert reports[:, 1].tolist() == [5, 8]
+    truth[1, 6] = 1  # A region is no object whatever it is flagged, in a frame without reports too.
+    for reported in (found, found[:0]):
+        assert scored(truth, reported, "kitti")[0][:, 1].tolist() == [1]
+    assert [len(part) for part in scored(truth[:0], found[:0], "mot17")] == [0, 0]
 
 
 def test_the_protocol_goes_by_the_path():

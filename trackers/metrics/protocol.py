@@ -52,11 +52,12 @@ def scored(truth: Floats, result: Floats, protocol: Protocol) -> tuple[Floats, F
     the count, as is whatever lies in a KITTI region that nobody annotated.
     """
     counts = truth[:, FLAG] > 0
-    if protocol in DISTRACTORS:
-        counts &= truth[:, LABEL] == PEDESTRIAN
-    if protocol == "plain" or len(result) == 0:
+    if protocol == "plain":
         return truth[counts], result
     thing = truth[:, LABEL] >= DONT_CARE
+    counts &= thing
+    if protocol in DISTRACTORS:
+        counts &= truth[:, LABEL] == PEDESTRIAN
     matched, found = _match(truth[thing], result)
     if protocol in DISTRACTORS:
         excused = np.isin(truth[thing][matched, LABEL], DISTRACTORS[protocol])
@@ -68,7 +69,7 @@ def scored(truth: Floats, result: Floats, protocol: Protocol) -> tuple[Floats, F
         unmatched = np.ones(len(result), bool)
         unmatched[found] = False
         drop |= unmatched & _unannotated(result, truth[~thing])
-    return truth[counts & thing], result[~drop]
+    return truth[counts], result[~drop]
 
 
 def _match(truth: Floats, result: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
