@@ -163,7 +163,9 @@ def prepare(config: OutputConfig, info: VideoInfo, spare: Path | None = None) ->
         _check_distinct(files, folder, spare)
         _check_places(files)
     except OSError as error:  # a name that is too long, a folder that nobody may look into
-        raise SinkError(f"cannot write to {error.filename!r}: {error.strerror}") from error
+        raise SinkError(
+            f"cannot write to {error.filename!r}: {error.strerror}; choose another"
+        ) from error
     return Outputs(folder, tuple(files))
 
 
