@@ -77,7 +77,7 @@ class SortConfig:
     reentry_s: float = 10.0
     """How long an object is remembered for its appearance. Needs `Detections.features`."""
 
-    reentry_similarity: float = 0.8
+    reentry_similarity: float = 0.75
     """Smallest cosine of the appearance vectors at which a lost object is recognised."""
 
     reentry_margin: float = 0.02
