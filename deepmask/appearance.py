@@ -3,9 +3,9 @@
 The network's features tell kinds of things apart; colours tell apart what is of one kind, such as
 people by their clothes. The colours of the pixels under the mask are counted as video has them,
 luma by itself and the two chromas together (YCrCb: CIELAB tells no more, and takes OpenCV a tenth
-of a second to prepare). The roots of two such histograms' shares make a cosine that
-is their Bhattacharyya coefficient (Comaniciu, Ramesh and Meer, PAMI 2003). What most objects have
-in common, greyish tints of medium lightness, is taken off: it would make any two alike.
+of a second to prepare). The cosine of the roots of two such histograms' shares is their
+Bhattacharyya coefficient (Comaniciu, Ramesh and Meer, PAMI 2003). What most objects have in common,
+greyish tints of medium lightness, is taken off: it would make any two alike.
 """
 
 from __future__ import annotations

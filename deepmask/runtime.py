@@ -61,7 +61,7 @@ class Runtime(Protocol):
         Args:
             image: `(H, W, 3)` uint8 RGB.
             size: (H, W) that the network sees it at, multiples of 32 px.
-            min_score: windows that cannot reach this score are not decoded.
+            min_score: windows that cannot reach this score are not returned.
             count: most windows.
         """
         ...

@@ -78,7 +78,8 @@ class SortConfig:
     """How long an object is remembered for its appearance. Needs `Detections.features`."""
 
     reentry_similarity: float = 0.75
-    """Smallest cosine of the appearance vectors at which a lost object is recognised."""
+    """Smallest cosine of the appearance vectors at which a lost object is recognised; likeness
+    counts for a match above it, below against (`appearance_weight`)."""
 
     reentry_margin: float = 0.02
     """And it must look less like every other lost object that can have come there, by this much:

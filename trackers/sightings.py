@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -39,6 +40,11 @@ class Sightings:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @functools.cached_property
+    def covered(self) -> Floats:
+        """`(M,)` the largest share of each box that another one covers."""
+        return boxlib.covered(self.boxes)
 
     def _check(self, sides_and_scores: Floats) -> float:
         """The lowest score, infinite without detections.

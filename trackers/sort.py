@@ -326,7 +326,7 @@ class SortTracker:
         these others do not touch.
         """
         whole = ~self._cut_off(seen.boxes.take(index, 0))
-        return whole, whole & (boxlib.covered(seen.boxes).take(index) <= TOUCHED)
+        return whole, whole & (seen.covered.take(index) <= TOUCHED)
 
     def _correct(self, seen: Sightings, matches: Matches) -> None:
         """Feed each matched detection to its tracklet."""
