@@ -71,4 +71,4 @@ def track(
             if detections is None:
                 yield frame, tracker.coast(frame.time_s)
             else:
-                yield frame, tracker.update(detections, frame.time_s)
+                yield frame, tracker.update(detections, frame.time_s, frame.image)

@@ -103,7 +103,7 @@ def run(
                 if detections is None:
                     tracks = tracker.coast(frame.time_s)
                 else:
-                    tracks = tracker.update(detections, frame.time_s)
+                    tracks = tracker.update(detections, frame.time_s, frame.image)
             sinks.write(frame, tracks)
             places.passed(frame, tracker, sinks)
             if progress is not None:

@@ -71,6 +71,16 @@ class SortConfig:
     coast_s: float = 0.25
     """How long an object that is not seen is still reported, as predicted."""
 
+    carry_s: float = 1.0
+    """How long an object that the detector misses is followed by what the picture shows: it stays
+    reported where it looks as when it was found last. Needs masks, and the pictures."""
+
+    carry_similarity: float = 0.8
+    """Least normalised cross-correlation at which it does."""
+
+    carry_reach: float = 0.5
+    """How far from where it should be it is sought, in its own sizes."""
+
     coast_hidden: float = 0.95
     """But not where masks of others cover this share of its own: it is behind them."""
 
@@ -129,6 +139,8 @@ _NOT_NEGATIVE = (
     "lost_s",
     "recovery_s",
     "coast_s",
+    "carry_s",
+    "carry_reach",
     "tentative_gap_s",
     "reentry_s",
     "reentry_margin",
@@ -147,4 +159,5 @@ _SHARES = (
     "mask_weight",
     "coast_hidden",
     "reentry_similarity",
+    "carry_similarity",
 )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trackers import association, camera, occlusion, parts
+from trackers import association, camera, occlusion, parts, patches
 from trackers import boxes as boxlib
 from trackers.config import SortConfig
 from trackers.detections import Detections
@@ -24,6 +24,7 @@ from trackers.jitter import Jitter
 from trackers.kalman import KalmanModel
 from trackers.masks import Masks
 from trackers.matches import Matches
+from trackers.patches import Picture
 from trackers.sightings import Sightings, to_extents
 from trackers.tracklets import (
     AREA,
@@ -34,6 +35,7 @@ from trackers.tracklets import (
     COLUMNS,
     EVIDENCE,
     FILTER,
+    FOUND_S,
     HITS,
     ID,
     MEASURED,
@@ -71,6 +73,9 @@ EDGE = 0.02
 TOUCHED = 0.1
 """Others may cover this share of a box that tells what its object looks like: a mask often takes
 in some of what it touches."""
+
+TAKEN = 0.3
+"""An object that the detector missed is not where others cover this share of its mask."""
 
 _NUMBERS = (
     "_last_id", "_started_s", "_before_s", "_now_s", "_moved_s", "_tentative", "_frame", "_in_order"
@@ -116,27 +121,40 @@ class SortTracker:
         self._table.restore(_under("table", state))
         self._jitter.restore(_under("jitter", state))
 
-    def update(self, detections: Detections, time_s: float) -> Tracks:
+    def update(
+        self, detections: Detections, time_s: float, picture: Picture | None = None
+    ) -> Tracks:
         """What is there at `time_s`, given what the detector saw.
 
         Args:
             detections: Boxes, scores, and masks and features if the detector gives them.
             time_s: Time of the frame in seconds, later than that of the call before.
+            picture: `(H, W, 3)` uint8 RGB. Where it is given, and the detector gives masks,
+                objects that it misses are followed by what they look like.
 
         Raises:
             ValueError: A box is not finite or has no area, a score lies outside [0, 1], time
-                does not go forward, or masks or features come and go within a stream.
+                does not go forward, masks or features come and go within a stream, or the
+                picture is not of the masks' size.
         """
         seen = Sightings(detections, time_s)
         self._check_kind(detections)
+        if picture is not None and seen.masks is not None:
+            wanted = (*seen.masks.size, 3)
+            if picture.shape != wanted:
+                raise ValueError(f"picture should be {wanted}, got {picture.shape}")
         self._advance(time_s)
         self._bury()
         matches = self._associate(seen)
         self._correct(seen, matches)
+        if picture is not None and seen.masks is not None:
+            self._carry(picture, self._left_out(matches))
         if matches.left:
             self._give_birth(seen, matches)
         if seen.masks is not None:
             self._judge(seen.masks)
+            if picture is not None:
+                self._table.look((self._table.rows[:, FOUND_S] == time_s).nonzero()[0], picture)
         self._confirm()
         return self._report()
 
@@ -344,6 +362,7 @@ class SortTracker:
             self._jitter.observe(rows, centres, noise, *times)
         self._model.correct(rows[:, FILTER], centres)
         rows[:, MEASURED] = measured
+        rows[:, FOUND_S] = self._now_s
         rows[:, HITS] += 1.0
         rows[:, EVIDENCE] += rows[:, SCORE]
         if seen.masks is not None:
@@ -354,6 +373,43 @@ class SortTracker:
             whole, clear = self._shows(seen, d)
             table.rows[t[whole], WHOLE] = 1.0
             table.recognise(t, seen.features.take(d, 0), clear)
+
+    def _left_out(self, matches: Matches) -> Indices:
+        """Confirmed objects that are nobody's part and that the detector missed just now."""
+        table = self._table
+        missed = (matches.partner < 0) & (table.ids > 0.0)
+        missed &= table.rows[:, REDUNDANT] <= self.config.parts.hidden_share
+        return (missed & self._lately(self.config.coast_s)).nonzero()[0]
+
+    def _carry(self, picture: Picture, index: Indices) -> None:
+        """Follow the objects at `index`, which the detector did not see, by what they look like.
+
+        But not to where others are seen now.
+        """
+        table, config = self._table, self.config
+        assert self._size is not None
+        found_s = table.rows[:, FOUND_S]
+        # As with coasting: not for longer than it had been followed.
+        patience_s = np.minimum(config.carry_s, found_s - table.rows[:, BORN_S])
+        there = (found_s == self._now_s).nonzero()[0]
+        others = table.masks(self._size, there)
+        for i in index[self._now_s - found_s[index] <= patience_s[index]].tolist():
+            patch, extent, row = table.patches[i], table.extents[i], table.rows[i : i + 1]
+            if patch is None:
+                continue
+            way = row[0, VELOCITY] * (self._now_s - row[0, SEEN_S])
+            reach_px = config.carry_reach * math.sqrt(np.prod(extent[2:] - extent[:2]))
+            place = patches.find(patch, picture, extent, (way[0], way[1]), reach_px)
+            if place is None or place.similarity < config.carry_similarity:
+                continue
+            move = np.array([[round(place.x), round(place.y)]], np.int32)
+            mine = table.masks(self._size, np.array([i])).moved(move)
+            covered = mine.intersections(np.zeros_like(there), others, np.arange(len(there))).sum()
+            if covered > TAKEN * row[0, AREA]:
+                continue
+            table.move(i, move[0])
+            self._model.correct(row[:, FILTER], boxlib.to_centres(row[:, BOX]))
+            row[0, SEEN_S] = self._now_s
 
     def _steady(self) -> bool:
         """Whether boxes are reported less their jitter: not where masks go with them."""
@@ -396,7 +452,7 @@ class SortTracker:
         rows[:, FILTER] = self._model.start(seen.centres.take(new, 0), self._common_velocity())
         rows[:, MEASURED] = seen.rows.take(new, 0)[:, 4:]
         rows[:, EVIDENCE] = rows[:, SCORE]
-        rows[:, BORN_S] = self._now_s
+        rows[:, BORN_S] = rows[:, FOUND_S] = self._now_s
         rows[:, HITS] = 1.0
         if seen.masks is not None:
             rows[:, AREA] = seen.mask_areas.take(new)
@@ -487,10 +543,9 @@ class SortTracker:
         if not self._in_order:
             index = index.take(table.ids.take(index).argsort())
         rows = table.rows.take(index, 0)
-        coasting = rows[:, SEEN_S] < self._moved_s
         if self._steady():
             rows[:, BOX] = self._jitter.steadied(rows)
-        ghosts = coasting.nonzero()[0]
+        ghosts = (rows[:, SEEN_S] < self._moved_s).nonzero()[0]
         if len(ghosts):
             rows[ghosts, BOX] = boxlib.to_corners(rows.take(ghosts, 0)[:, CENTRE])
         short = rows.astype(np.float32)
@@ -498,11 +553,11 @@ class SortTracker:
             ids=rows[:, ID].astype(np.int64),
             boxes=short[:, BOX],
             scores=short[:, SCORE],
-            coasting=coasting,
+            coasting=rows[:, FOUND_S] < self._moved_s,
             velocities=short[:, VELOCITY],
             ages_s=(self._moved_s - rows[:, BORN_S]).astype(np.float32),
             masks=None if self._size is None else self._masks_now(self._size, index, ghosts),
-            missed=rows[:, SEEN_S] < self._now_s,
+            missed=rows[:, FOUND_S] < self._now_s,
         )
 
     def _in_view(self, size: tuple[int, int], index: Indices) -> Indices:

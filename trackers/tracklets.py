@@ -1,8 +1,8 @@
 """The table of tracklets: one row for every object followed, one column for each fact.
 
 All objects live in one float64 array, so a step costs a few numpy calls whatever their number:
-one gather, arithmetic, one scatter. Masks and appearance vectors, which are not always there,
-stand beside it in the same order.
+one gather, arithmetic, one scatter. Masks, patches of the picture and appearance vectors, which
+are not always there, stand beside it in the same order.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from trackers.kalman import KalmanModel
 from trackers.masks import Masks
+from trackers.patches import Patch, Picture, cut
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -28,7 +29,7 @@ SIDES = slice(2, 4)
 VELOCITY = slice(4, 6)
 """vx, vy of the state, pixels a second."""
 SCORE, SEEN_S = 14, 15
-"""Last score and last time seen."""
+"""Last score; last time seen, by the detector or by its patch."""
 BOX = slice(16, 20)
 """x1, y1, x2, y2 as last measured, pixels."""
 MEASURED = slice(14, 20)
@@ -43,7 +44,9 @@ WHOLE = 31
 """1 once it was seen away from the picture's edge: all of it, as far as is known."""
 CLEAR = 32
 """1 once it was seen so, and clear of others: its appearance is that of such sightings alone."""
-COLUMNS = 33
+FOUND_S = 33
+"""Last time that the detector saw it."""
+COLUMNS = 34
 
 SETTLED_HITS = 4.0
 """Sightings before which a velocity is not known."""
@@ -59,6 +62,7 @@ class Tracklets:
         self.rows: Floats = np.zeros((0, COLUMNS))
         self.crops: list[NDArray[np.bool_]] = []
         self.extents: NDArray[np.int32] = np.zeros((0, 4), np.int32)
+        self.patches: list[Patch | None] = []
         self.features: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
@@ -92,6 +96,17 @@ class Tracklets:
         for i, j in zip(index.tolist(), theirs.tolist(), strict=True):
             self.crops[i] = masks.crops[j]
 
+    def look(self, index: Indices, picture: Picture) -> None:
+        """Remember what the picture shows of the rows at `index`, which have masks."""
+        for i in index.tolist():
+            self.patches[i] = cut(picture, self.extents[i])
+
+    def move(self, i: int, pixels: NDArray[np.int32]) -> None:
+        """Move box and mask of row `i` by `(2,)` x, y."""
+        both = pixels[[0, 1, 0, 1]]
+        self.rows[i, BOX] += both
+        self.extents[i] += both
+
     def recognise(
         self, index: Indices, features: NDArray[np.float32], clear: NDArray[np.bool_]
     ) -> None:
@@ -119,6 +134,7 @@ class Tracklets:
         if masks is not None:
             self.crops.extend(masks.crops[j] for j in index.tolist())
             self.extents = np.concatenate((self.extents, masks.extents.take(index, 0)))
+        self.patches += [None] * len(index)
         if features is not None:
             mine = features.take(index, 0)
             old = self.features
@@ -131,6 +147,7 @@ class Tracklets:
         if self.crops:
             self.crops = [self.crops[i] for i in index.tolist()]
             self.extents = self.extents.take(index, 0)
+        self.patches = [self.patches[i] for i in index.tolist()]
         if self.features is not None:
             self.features = self.features.take(index, 0)
 
@@ -144,6 +161,11 @@ class Tracklets:
             "extents": self.extents.copy(),
         }
         state |= {"shapes": shapes, "bits": bits}
+        looks = [np.zeros((0, 0), np.float32) if p is None else p.samples for p in self.patches]
+        state["patches"] = np.concatenate([np.zeros(0, np.float32), *(x.ravel() for x in looks)])
+        steps = [0 if p is None else p.step for p in self.patches]
+        sides = zip(looks, steps, strict=True)
+        state["steps"] = np.array([(*x.shape, step) for x, step in sides], np.int64).reshape(-1, 3)
         return state if self.features is None else state | {"features": self.features.copy()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -154,6 +176,12 @@ class Tracklets:
         parts = np.split(pixels, ends)[: len(shapes)]
         self.crops = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
         self.rows, self.extents = state["rows"].copy(), state["extents"].copy()
+        steps = state["steps"]
+        looks = np.split(state["patches"], steps[:, :2].prod(1).cumsum())[: len(steps)]
+        self.patches = [
+            Patch(samples.reshape(height, width), step) if step else None
+            for samples, (height, width, step) in zip(looks, steps.tolist(), strict=True)
+        ]
         self.features = state["features"].copy() if "features" in state else None
 
     def masks(self, size: tuple[int, int], index: Indices) -> Masks:

@@ -25,7 +25,8 @@ class Tracks:
     """`(N,)` objectness of the last detection, in [0, 1]."""
 
     coasting: NDArray[np.bool_]
-    """`(N,)` true where the object was predicted, not seen, in this frame."""
+    """`(N,)` true where the detector did not see the object in this frame: its place is predicted,
+    or found by what it looked like."""
 
     velocities: NDArray[np.float32]
     """`(N, 2)` vx, vy of the box centre in pixels a second."""
