@@ -229,14 +229,17 @@ def test_sound_of_a_recording_that_begins_in_the_middle_is_in_time(tmp_path, scr
 
 
 def test_sound_is_that_of_the_source_and_of_no_other_file(tmp_path, monkeypatch, scripted):
+    def nothing(frame):
+        return Detections.empty((frame.height, frame.width))
+
     source = with_sound(tmp_path / "beeps.mp4", seconds=1.0)
-    scripted()
+    scripted(script=nothing)
     arguments = ["--output", str(tmp_path / "out"), "--save", "video", "--quiet"]
     assert main(["--source", source.as_uri(), *arguments]) == 0
     assert beeps_s(tmp_path / "out" / "video.mp4") == [0.0]
     monkeypatch.chdir(tmp_path)
     source.rename(tmp_path / "demo")
-    scripted()
+    scripted(script=nothing)
     assert main(["--source", "demo", "--duration", "0.2", *arguments]) == 0
     with av.open(str(tmp_path / "out" / "video.mp4")) as container:
         assert not container.streams.audio
