@@ -78,9 +78,6 @@ class SortConfig:
     carry_similarity: float = 0.8
     """Least normalised cross-correlation at which it does."""
 
-    carry_reach: float = 0.5
-    """How far from where it should be it is sought, in its own sizes."""
-
     coast_hidden: float = 0.95
     """But not where masks of others cover this share of its own: it is behind them."""
 
@@ -140,7 +137,6 @@ _NOT_NEGATIVE = (
     "recovery_s",
     "coast_s",
     "carry_s",
-    "carry_reach",
     "tentative_gap_s",
     "reentry_s",
     "reentry_margin",

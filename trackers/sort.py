@@ -1,6 +1,7 @@
-"""SORT for masks: predict, die, associate in passes, correct, be born, be judged.
+"""SORT for masks: predict, die, associate in passes, correct, carry, be born, be judged.
 
-    detections ──▶ predict ──▶ deaths ──▶ associate ──▶ correct ──▶ births ──▶ judge ──▶ Tracks
+    detections ──▶ predict ──▶ deaths ──▶ associate ──▶ correct
+        ──▶ carry what was missed ──▶ births ──▶ judge ──▶ Tracks
 
 After Bewley et al., "Simple Online and Realtime Tracking", ICIP 2016, with the passes by score
 of ByteTrack (Zhang et al., ECCV 2022), and masks where the detector gives them. Nothing knows a
@@ -76,6 +77,9 @@ in some of what it touches."""
 
 TAKEN = 0.3
 """An object that the detector missed is not where others cover this share of its mask."""
+
+REACH = 0.5
+"""How far from where it should be, in its own sizes, what the picture shows of it is sought."""
 
 _NUMBERS = (
     "_last_id", "_started_s", "_before_s", "_now_s", "_moved_s", "_tentative", "_frame", "_in_order"
@@ -398,7 +402,7 @@ class SortTracker:
             if patch is None:
                 continue
             way = row[0, VELOCITY] * (self._now_s - row[0, SEEN_S])
-            reach_px = config.carry_reach * math.sqrt(np.prod(extent[2:] - extent[:2]))
+            reach_px = REACH * math.sqrt(np.prod(extent[2:] - extent[:2]))
             place = patches.find(patch, picture, extent, (way[0], way[1]), reach_px)
             if place is None or place.similarity < config.carry_similarity:
                 continue
