@@ -69,6 +69,6 @@ def track(
         interval = resolved.detector.interval_for(opened.info)
         for frame, detections in detect_async(detector, frames, interval):
             if detections is None:
-                yield frame, tracker.coast(frame.time_s)
+                yield frame, tracker.coast(frame.time_s, frame.image)
             else:
                 yield frame, tracker.update(detections, frame.time_s, frame.image)

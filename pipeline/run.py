@@ -101,7 +101,7 @@ def run(
         for frame, detections in detect_async(TimedDetector(detector, stats), frames, interval):
             with stats.stage("track"):
                 if detections is None:
-                    tracks = tracker.coast(frame.time_s)
+                    tracks = tracker.coast(frame.time_s, frame.image)
                 else:
                     tracks = tracker.update(detections, frame.time_s, frame.image)
             sinks.write(frame, tracks)

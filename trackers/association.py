@@ -55,6 +55,15 @@ def blended_gain(boxes: Floats, masks: Floats, mask_weight: float) -> Floats:
     return boxes + mask_weight * (masks - boxes)
 
 
+def growth(a: Floats, b: Floats) -> Floats:
+    """`(K,)` how many times the larger of two areas is the smaller, at least 1 pixel each.
+
+    >>> growth(np.array([2.0, 6.0]), np.array([8.0, 3.0])).tolist()
+    [4.0, 2.0]
+    """
+    return np.maximum(a, b) / np.maximum(np.minimum(a, b), 1.0)
+
+
 def appearance_gain(a: NDArray[np.float32], b: NDArray[np.float32]) -> Floats:
     """`(N, M)` cosine of the angle between unit vectors `(N, C)` and `(M, C)` (DeepSORT)."""
     return (a @ b.T).astype(np.float64)

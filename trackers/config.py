@@ -103,6 +103,9 @@ class SortConfig:
     """How long an object that comes in over the picture's edge may stay without identity while
     somebody is lost whom it may be: that can be told once all of it is in view."""
 
+    entry_similarity: float = 0.5
+    """Who looks less alike than this cosine, cut off as it is, does not wait: it is a stranger."""
+
     steady_boxes: bool = True
     """Report filtered boxes where the detector's tremble from frame to frame, as learnt from the
     stream (see `trackers.jitter`). Boxes that come with masks stay as measured."""
@@ -155,5 +158,6 @@ _SHARES = (
     "mask_weight",
     "coast_hidden",
     "reentry_similarity",
+    "entry_similarity",
     "carry_similarity",
 )

@@ -78,6 +78,9 @@ in some of what it touches."""
 TAKEN = 0.3
 """An object that the detector missed is not where others cover this share of its mask."""
 
+GROWTH = 5.0
+"""No mask gets that many times larger or smaller from one sighting to the next."""
+
 REACH = 0.5
 """How far from where it should be, in its own sizes, what the picture shows of it is sought."""
 
@@ -144,9 +147,7 @@ class SortTracker:
         seen = Sightings(detections, time_s)
         self._check_kind(detections)
         if picture is not None and seen.masks is not None:
-            wanted = (*seen.masks.size, 3)
-            if picture.shape != wanted:
-                raise ValueError(f"picture should be {wanted}, got {picture.shape}")
+            _check_picture(picture, seen.masks.size)
         self._advance(time_s)
         self._bury()
         matches = self._associate(seen)
@@ -162,20 +163,23 @@ class SortTracker:
         self._confirm()
         return self._report()
 
-    def coast(self, time_s: float) -> Tracks:
+    def coast(self, time_s: float, picture: Picture | None = None) -> Tracks:
         """What should be there at `time_s`, where nobody looked: all that the last update reported.
 
-        Every object moves on as expected and is `coasting`. None was missed: for the next update
-        the frame before is still the one of the last update.
+        Every object moves on as expected, or to where the picture shows it, and is `coasting`.
+        None was missed: for the next update the frame before is still the one of the last update.
 
         Args:
             time_s: Time of the frame in seconds, later than that of the call before.
+            picture: `(H, W, 3)` uint8 RGB, of the size of the masks.
 
         Raises:
-            ValueError: Time does not go forward.
+            ValueError: Time does not go forward, or the picture is not of the masks' size.
         """
+        if picture is not None and self._size is not None:
+            _check_picture(picture, self._size)
         self._move(time_s)
-        return self._report()
+        return self._report(picture)
 
     def _associate(self, seen: Sightings) -> Matches:
         """Match tracklets and detections, the surest first."""
@@ -230,6 +234,8 @@ class SortTracker:
             blend = self._blend_masks(i, j, shared[0], overlap, seen)
             gain += blend - overlap
             overlap = np.maximum(overlap, blend)
+            areas = self._table.rows[:, AREA].take(i), seen.mask_areas.take(j)
+            overlap[association.growth(*areas) > GROWTH] = 0.0
         if seen.features is not None and self._table.features is not None:
             alike = association.appearance_gain(self._table.features, seen.features)[i, j]
             same, weight = self.config.reentry_similarity, self.config.appearance_weight
@@ -398,22 +404,31 @@ class SortTracker:
         there = (found_s == self._now_s).nonzero()[0]
         others = table.masks(self._size, there)
         for i in index[self._now_s - found_s[index] <= patience_s[index]].tolist():
-            patch, extent, row = table.patches[i], table.extents[i], table.rows[i : i + 1]
-            if patch is None:
+            row, move = table.rows[i : i + 1], self._shown_move(i, picture)
+            if move is None:
                 continue
-            way = row[0, VELOCITY] * (self._now_s - row[0, SEEN_S])
-            reach_px = REACH * math.sqrt(np.prod(extent[2:] - extent[:2]))
-            place = patches.find(patch, picture, extent, (way[0], way[1]), reach_px)
-            if place is None or place.similarity < config.carry_similarity:
-                continue
-            move = np.array([[round(place.x), round(place.y)]], np.int32)
-            mine = table.masks(self._size, np.array([i])).moved(move)
+            mine = table.masks(self._size, np.array([i])).moved(move[None])
             covered = mine.intersections(np.zeros_like(there), others, np.arange(len(there))).sum()
             if covered > TAKEN * row[0, AREA]:
                 continue
-            table.move(i, move[0])
+            table.move(i, move)
             self._model.correct(row[:, FILTER], boxlib.to_centres(row[:, BOX]))
             row[0, SEEN_S] = self._now_s
+
+    def _shown_move(self, i: int, picture: Picture) -> NDArray[np.int32] | None:
+        """`(2,)` x, y in whole pixels that what the picture shows of row `i` moved since seen.
+
+        None where it shows nothing like it near there.
+        """
+        patch, extent, row = self._table.patches[i], self._table.extents[i], self._table.rows[i]
+        if patch is None:
+            return None
+        way = row[VELOCITY] * (self._moved_s - row[SEEN_S])
+        reach_px = REACH * math.sqrt(np.prod(extent[2:] - extent[:2]))
+        place = patches.find(patch, picture, extent, (way[0], way[1]), reach_px)
+        if place is None or place.similarity < self.config.carry_similarity:
+            return None
+        return np.array((round(place.x), round(place.y)), np.int32)
 
     def _steady(self) -> bool:
         """Whether boxes are reported less their jitter: not where masks go with them."""
@@ -508,7 +523,7 @@ class SortTracker:
             part[:, EVIDENCE] >= config.confirm_evidence
         )
         if self._table.features is not None:
-            ready &= ~self._entering(part)
+            ready &= ~self._entering(waiting)
         ready |= self._now_s == self._started_s
         ready &= part[:, REDUNDANT] <= config.parts.hidden_share
         ready &= part[:, SEEN_S] == self._now_s
@@ -520,17 +535,23 @@ class SortTracker:
         known = rows[:, ID][rows[:, ID] > 0.0]
         self._in_order = bool((known[1:] > known[:-1]).all())
 
-    def _entering(self, rows: Floats) -> NDArray[np.bool_]:
+    def _entering(self, index: Indices) -> NDArray[np.bool_]:
         """`(N,)` which rows come in over the picture's edge and may be somebody lost."""
-        table = self._table
-        young = self._now_s - rows[:, BORN_S] < self.config.entry_s
+        table, config = self._table, self.config
+        assert table.features is not None
+        boxes, features = table.boxes.take(index, 0), table.features.take(index, 0)
+        young = self._now_s - table.rows[index, BORN_S] < config.entry_s
         lost = ((table.ids > 0.0) & (table.seen_s < self._now_s)).nonzero()[0]
-        away = self._sizes_away(lost, boxlib.to_centres(rows[:, BOX]))
-        possible = (away <= self._reach(lost)).any(0)
-        return np.asarray(young & self._cut_off(rows[:, BOX]) & possible)
+        away = self._sizes_away(lost, boxlib.to_centres(boxes))
+        alike = association.appearance_gain(table.features.take(lost, 0), features)
+        possible = (away <= self._reach(lost)) & (alike >= config.entry_similarity)
+        return np.asarray(young & self._cut_off(boxes) & possible.any(0))
 
-    def _report(self) -> Tracks:
-        """Confirmed objects seen now or a moment ago, ordered by identity."""
+    def _report(self, picture: Picture | None = None) -> Tracks:
+        """Confirmed objects seen now or a moment ago, ordered by identity.
+
+        Where they are expected, or where `picture` shows those that nobody looked for.
+        """
         table = self._table
         seen_s = table.seen_s
         unseen_s = self._now_s - seen_s
@@ -549,9 +570,14 @@ class SortTracker:
         rows = table.rows.take(index, 0)
         if self._steady():
             rows[:, BOX] = self._jitter.steadied(rows)
+        masks = None if self._size is None else table.masks(self._size, index)
         ghosts = (rows[:, SEEN_S] < self._moved_s).nonzero()[0]
-        if len(ghosts):
+        if len(ghosts) and masks is None:
             rows[ghosts, BOX] = boxlib.to_corners(rows.take(ghosts, 0)[:, CENTRE])
+        elif len(ghosts) and masks is not None:
+            moves = self._moves(index, picture)
+            rows[:, BOX] += moves[:, [0, 1, 0, 1]]
+            masks = masks.moved(moves)
         short = rows.astype(np.float32)
         return Tracks(
             ids=rows[:, ID].astype(np.int64),
@@ -560,7 +586,7 @@ class SortTracker:
             coasting=rows[:, FOUND_S] < self._moved_s,
             velocities=short[:, VELOCITY],
             ages_s=(self._moved_s - rows[:, BORN_S]).astype(np.float32),
-            masks=None if self._size is None else self._masks_now(self._size, index, ghosts),
+            masks=masks,
             missed=rows[:, FOUND_S] < self._now_s,
         )
 
@@ -578,15 +604,17 @@ class SortTracker:
         there[~there] = ~behind
         return index.compress(there)
 
-    def _masks_now(self, size: tuple[int, int], index: Indices, ghosts: Indices) -> Masks:
-        """Masks of the rows `index`: as measured, or moved where coasting (`index[ghosts]`)."""
-        masks = self._table.masks(size, index)
-        if len(ghosts) == 0:
-            return masks
-        expected = self._table.expected_masks(size, index.take(ghosts), self._moved_s)
-        shifts = np.zeros_like(masks.offsets)
-        shifts[ghosts] = expected.offsets - masks.offsets[ghosts]
-        return masks.moved(shifts)
+    def _moves(self, index: Indices, picture: Picture | None) -> NDArray[np.int32]:
+        """`(N, 2)` x, y in whole pixels that those at `index` have moved since they were seen.
+
+        As expected, or as `picture` shows it of what the last update saw.
+        """
+        moves = self._table.expected_moves(index, self._moved_s)
+        if picture is not None:
+            for k in (self._table.seen_s.take(index) == self._now_s).nonzero()[0].tolist():
+                shown = self._shown_move(int(index[k]), picture)
+                moves[k] = moves[k] if shown is None else shown
+        return moves
 
     def _advance(self, time_s: float) -> None:
         """Begin the frame at `time_s`."""
@@ -615,6 +643,12 @@ class SortTracker:
         # An empty frame says nothing of a detector of boxes, even if it says its size.
         if len(detections) or table.crops or not len(table):
             self._size = None if detections.masks is None else detections.masks.size
+
+
+def _check_picture(picture: Picture, size: tuple[int, int]) -> None:
+    """Raise ValueError unless the picture is RGB and of `size`, height and width."""
+    if picture.shape != (*size, 3):
+        raise ValueError(f"picture should be {(*size, 3)}, got {picture.shape}")
 
 
 def _under(prefix: str, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

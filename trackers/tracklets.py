@@ -194,8 +194,12 @@ class Tracklets:
 
         They are not cut at the picture's border: for comparing only.
         """
+        last = self.masks(size, index)
+        shifts = self.expected_moves(index, now_s)[:, [0, 1, 0, 1]]
+        return Masks.placed(size, last.extents + shifts, last.crops)
+
+    def expected_moves(self, index: Indices, now_s: float) -> NDArray[np.int32]:
+        """`(N, 2)` x, y in whole pixels that each has moved since it was seen, by its velocity."""
         rows = self.rows.take(index, 0)
         moves = rows[:, VELOCITY] * (now_s - rows[:, SEEN_S])[:, None]
-        last = self.masks(size, index)
-        shifts = np.rint(moves).astype(np.int32)[:, [0, 1, 0, 1]]
-        return Masks.placed(size, last.extents + shifts, last.crops)
+        return np.rint(moves).astype(np.int32)

@@ -130,9 +130,46 @@ def test_it_is_not_followed_onto_what_is_seen(second, wanted):
     assert tracker.update(seen(second), 0.4, picture).ids.tolist() == wanted
 
 
+def looked_at(pictured, every=4):
+    """How far each reported box is from where the thing is, looked at in each `every`-th frame."""
+    tracker, off = SortTracker(), []
+    for frame, box in enumerate(TURNED):
+        picture = picture_with(box)
+        if frame % every:
+            tracks = tracker.coast(frame / 25, picture if pictured else None)
+        else:
+            tracks = tracker.update(seen(box), frame / 25, picture)
+        assert tracks.masks is not None
+        assert tracks.ids.tolist() == [1]
+        assert tracks.coasting.tolist() == [frame % every > 0]
+        assert tracks.masks.extents[0] == pytest.approx(tracks.boxes[0], abs=1.5)
+        off.append(float(np.abs(tracks.boxes[0] - box).max()))
+    return off
+
+
+def test_where_nobody_looked_the_picture_shows_where_things_are():
+    assert max(looked_at(False)) > 8
+    assert max(looked_at(True)) < 3
+
+
+def test_the_tracker_learns_nothing_where_nobody_looked():
+    plain, pictured = SortTracker(), SortTracker()
+    for frame, box in enumerate(TURNED):
+        picture = picture_with(box)
+        a, b = (t.update(seen(box), frame / 25, picture) for t in (plain, pictured))
+        assert a.velocities.tolist() == b.velocities.tolist()
+        pictured.coast((frame + 0.5) / 25, picture)
+        plain.coast((frame + 0.5) / 25)
+
+
 def test_a_picture_of_another_size_is_refused():
-    with pytest.raises(ValueError, match=r"picture should be \(240, 320, 3\), got \(100, 100, 3\)"):
+    wanted = r"picture should be \(240, 320, 3\), got \(100, 100, 3\)"
+    with pytest.raises(ValueError, match=wanted):
         SortTracker().update(seen((40, 60, 80, 110)), 0.0, GROUND[:100, :100])
+    tracker = SortTracker()
+    tracker.update(seen((40, 60, 80, 110)), 0.0)
+    with pytest.raises(ValueError, match=wanted):
+        tracker.coast(0.1, GROUND[:100, :100])
 
 
 def test_the_state_holds_the_patches():

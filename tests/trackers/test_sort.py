@@ -407,7 +407,7 @@ def nothing(count):
 
 
 def test_who_left_over_the_edge_and_comes_back_is_known_again_once_in_view():
-    whole, part, less = np.eye(4, dtype=np.float32)[:3]
+    whole, part, less = np.array([(1, 0, 0), (0.6, 0.8, 0), (0.6, 0, 0.8)], np.float32)
     here = crossing_the_edge([(100, 60)] * 10, [whole] * 10)
     out = crossing_the_edge([(100, 20 - 4 * k) for k in range(8)], [part] * 8)
     back = crossing_the_edge([(100, 4 * k - 16) for k in range(14)], [less] * 9 + [whole] * 5)
@@ -419,6 +419,21 @@ def test_who_left_over_the_edge_and_comes_back_is_known_again_once_in_view():
     reported = [len(tracks) for tracks in run(here + nothing(50) + stranger)][-30:]
     assert reported.index(1) == math.ceil(25 * SortConfig().entry_s)
     assert len(run(nothing(1) + stranger[:2])[-1]) == 1
+
+
+def test_who_looks_like_nobody_who_was_lost_does_not_wait_at_the_edge():
+    known, other = np.eye(4, dtype=np.float32)[:2]
+    here = crossing_the_edge([(100, 60)] * 10, [known] * 10)
+    stranger = crossing_the_edge([(100, 10)] * 3, [other] * 3)
+    assert run(here + nothing(50) + stranger)[-1].ids.tolist() == [2]
+
+
+@pytest.mark.parametrize(("side", "wanted"), [(60, [1]), (75, [1, 2])])
+def test_a_mask_that_is_much_larger_at_once_is_another_thing(side, wanted):
+    """Of a mug that something hides, its table does not take the number."""
+    mug, table = box_at(100, 100, 30, 30), box_at(100, 100, side, side)
+    out = run([detections([box], masks=ellipses([box])) for box in [mug] * 10 + [table] * 10])
+    assert sorted({number for tracks in out for number in tracks.ids.tolist()}) == wanted
 
 
 def test_who_is_never_seen_whole_is_known_by_what_shows():
