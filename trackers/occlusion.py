@@ -69,20 +69,20 @@ def _covered(
     boxes: Floats,
     masks: Masks,
 ) -> NDArray[np.bool_]:
-    """`(K, 4)` which of the edges `asked` for end at another's mask or at the picture's border."""
+    """`(K, 4)` which of the edges `asked` for end at others' masks or at the picture's border."""
     height, width = masks.size
-    out = np.concatenate((measured[:, :2] <= 0.0, measured[:, 2:] >= (width, height)), axis=1)
-    k, other, _ = boxlib.overlaps(expected, boxes)
-    strangers = (other != own.take(k)).nonzero()[0]
-    k, other = k.take(strangers), other.take(strangers)
-    pair, edge = (asked & ~out).take(k, 0).nonzero()
-    strips = measured.take(k.take(pair), 0)
-    rows = np.arange(len(strips))
+    k, edge = asked.nonzero()
     # The strip beyond an edge reaches from where that is to where it should be.
+    strips, rows = measured.take(k, 0), np.arange(len(k))
     strips[rows, (edge + 2) % 4] = strips[rows, edge]
-    strips[rows, edge] = expected[k.take(pair), edge]
+    strips[rows, edge] = expected[k, edge]
     strips[:, :2], strips[:, 2:] = np.floor(strips[:, :2]), np.ceil(strips[:, 2:])
-    pixels = masks.inside(other.take(pair), strips.astype(np.int32))
-    total = np.zeros(out.shape)
-    np.add.at(total, (k.take(pair), edge), pixels / boxlib.areas(strips))
-    return out | (total >= HIDDEN_SHARE)
+    within = np.clip(strips, 0.0, (width, height, width, height))
+    covered = boxlib.areas(strips) - boxlib.areas(within)
+    i, other, _ = boxlib.overlaps(within, boxes)
+    strangers = (other != own.take(k).take(i)).nonzero()[0]
+    i, other = i.take(strangers), other.take(strangers)
+    np.add.at(covered, i, masks.inside(other, within.take(i, 0).astype(np.int32)))
+    out = np.zeros(asked.shape, bool)
+    out[k, edge] = covered >= HIDDEN_SHARE * boxlib.areas(strips)
+    return out

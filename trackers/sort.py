@@ -563,8 +563,6 @@ class SortTracker:
         if table.crops:
             recent &= table.rows[:, REDUNDANT] <= self.config.parts.hidden_share
         index = recent.nonzero()[0]
-        if self._size is not None:
-            index = self._in_view(self._size, index)
         if not self._in_order:
             index = index.take(table.ids.take(index).argsort())
         rows = table.rows.take(index, 0)
@@ -578,6 +576,8 @@ class SortTracker:
             moves = self._moves(index, picture)
             rows[:, BOX] += moves[:, [0, 1, 0, 1]]
             masks = masks.moved(moves)
+            shown = self._in_view(rows, masks)
+            rows, masks = rows.take(shown, 0), masks.take(shown)
         short = rows.astype(np.float32)
         return Tracks(
             ids=rows[:, ID].astype(np.int64),
@@ -590,19 +590,20 @@ class SortTracker:
             missed=rows[:, FOUND_S] < self._now_s,
         )
 
-    def _in_view(self, size: tuple[int, int], index: Indices) -> Indices:
-        """`index` without the unseen objects whose place is taken: what hides them is there."""
-        table = self._table
-        there = table.seen_s.take(index) == self._now_s
-        ghosts, seen = index[~there], index[there]
-        if len(ghosts) == 0 or len(seen) == 0:
-            return index
-        expected = table.expected_masks(size, ghosts, self._moved_s)
-        i, j = np.indices((len(ghosts), len(seen))).reshape(2, -1)
-        covered = np.bincount(i, expected.intersections(i, table.masks(size, seen), j))
-        behind = covered > self.config.coast_hidden * table.rows[ghosts, AREA]
-        there[~there] = ~behind
-        return index.compress(there)
+    def _in_view(self, rows: Floats, masks: Masks) -> Indices:
+        """Which rows to report: not who left the picture, nor the unseen whose place is taken.
+
+        What hides them is there.
+        """
+        seen = rows[:, SEEN_S] == self._now_s
+        shown = np.asarray((masks.extents[:, 2:] > masks.extents[:, :2]).all(1))
+        there, ghosts = seen.nonzero()[0], (shown & ~seen).nonzero()[0]
+        if len(ghosts) and len(there):
+            i, j = np.indices((len(ghosts), len(there))).reshape(2, -1)
+            shared = masks.intersections(ghosts.take(i), masks, there.take(j))
+            areas = masks.take(ghosts).areas()
+            shown[ghosts] = np.bincount(i, shared) <= self.config.coast_hidden * areas
+        return shown.nonzero()[0]
 
     def _moves(self, index: Indices, picture: Picture | None) -> NDArray[np.int32]:
         """`(N, 2)` x, y in whole pixels that those at `index` have moved since they were seen.

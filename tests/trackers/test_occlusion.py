@@ -52,3 +52,6 @@ def test_hidden_on_both_sides_is_measured_as_it_is():
 def test_the_border_of_the_picture_hides_as_well():
     leaving = [170.0, 20.0, 210.0, 60.0]
     assert shown([168, 20, 200, 60], expected=leaving) == [168, 20, 208, 60]
+    # A mask may end a little before it.
+    assert shown([168, 20, 197, 60], expected=leaving) == [168, 20, 208, 60]
+    assert shown([168, 20, 185, 60], expected=leaving) == [168, 20, 185, 60]

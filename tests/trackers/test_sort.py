@@ -436,6 +436,15 @@ def test_a_mask_that_is_much_larger_at_once_is_another_thing(side, wanted):
     assert sorted({number for tracks in out for number in tracks.ids.tolist()}) == wanted
 
 
+def test_who_left_the_picture_is_not_reported_outside():
+    tracker = SortTracker(dataclasses.replace(AS_MEASURED, coast_s=1.0))
+    leaving = crossing_the_edge([(280 + 5 * k, 100) for k in range(8)], np.ones((8, 4)))
+    for k, frame in enumerate(leaving):
+        tracker.update(frame, k / 25)
+    left = [tracker.update(frame, k / 25) for k, frame in enumerate(nothing(12), 8)]
+    assert [len(tracks) for tracks in left] == [1, 1] + [0] * 10
+
+
 def test_who_is_never_seen_whole_is_known_by_what_shows():
     looks = np.eye(4, dtype=np.float32)[0]
     desk = crossing_the_edge([(100, 230)] * 10, [looks] * 10)
