@@ -73,7 +73,8 @@ class SortConfig:
 
     carry_s: float = 1.0
     """How long an object that the detector misses is followed by what the picture shows: it stays
-    reported where it looks as when it was found last. Needs masks, and the pictures."""
+    reported where it looks as when it was found last. Needs masks, and the pictures; at 0 they are
+    not looked at, nor where nobody detects (`coast`)."""
 
     carry_similarity: float = 0.8
     """Least normalised cross-correlation at which it does."""

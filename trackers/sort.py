@@ -146,20 +146,19 @@ class SortTracker:
         """
         seen = Sightings(detections, time_s)
         self._check_kind(detections)
-        if picture is not None and seen.masks is not None:
-            _check_picture(picture, seen.masks.size)
+        picture = self._usable(picture)
         self._advance(time_s)
         self._bury()
         matches = self._associate(seen)
         self._correct(seen, matches)
-        if picture is not None and seen.masks is not None:
+        if picture is not None:
             self._carry(picture, self._left_out(matches))
         if matches.left:
             self._give_birth(seen, matches)
         if seen.masks is not None:
             self._judge(seen.masks)
-            if picture is not None:
-                self._table.look((self._table.rows[:, FOUND_S] == time_s).nonzero()[0], picture)
+        if picture is not None:
+            self._table.look((self._table.rows[:, FOUND_S] == time_s).nonzero()[0], picture)
         self._confirm()
         return self._report()
 
@@ -176,8 +175,7 @@ class SortTracker:
         Raises:
             ValueError: Time does not go forward, or the picture is not of the masks' size.
         """
-        if picture is not None and self._size is not None:
-            _check_picture(picture, self._size)
+        picture = self._usable(picture)
         self._move(time_s)
         return self._report(picture)
 
@@ -633,6 +631,18 @@ class SortTracker:
             self._table.predict(self._model, time_s - self._moved_s)
         self._moved_s = time_s
 
+    def _usable(self, picture: Picture | None) -> Picture | None:
+        """The picture, where there are masks and the settings want it to be looked at.
+
+        Raises:
+            ValueError: it is not of the masks' size.
+        """
+        if picture is None or self._size is None:
+            return None
+        if picture.shape != (*self._size, 3):
+            raise ValueError(f"picture should be {(*self._size, 3)}, got {picture.shape}")
+        return picture if self.config.carry_s else None
+
     def _check_kind(self, detections: Detections) -> None:
         """Masks and features must be there in every frame with detections, or in none."""
         table = self._table
@@ -644,12 +654,6 @@ class SortTracker:
         # An empty frame says nothing of a detector of boxes, even if it says its size.
         if len(detections) or table.crops or not len(table):
             self._size = None if detections.masks is None else detections.masks.size
-
-
-def _check_picture(picture: Picture, size: tuple[int, int]) -> None:
-    """Raise ValueError unless the picture is RGB and of `size`, height and width."""
-    if picture.shape != (*size, 3):
-        raise ValueError(f"picture should be {(*size, 3)}, got {picture.shape}")
 
 
 def _under(prefix: str, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -130,9 +130,9 @@ def test_it_is_not_followed_onto_what_is_seen(second, wanted):
     assert tracker.update(seen(second), 0.4, picture).ids.tolist() == wanted
 
 
-def looked_at(pictured, every=4):
+def looked_at(pictured, config=None, every=4):
     """How far each reported box is from where the thing is, looked at in each `every`-th frame."""
-    tracker, off = SortTracker(), []
+    tracker, off = SortTracker(config), []
     for frame, box in enumerate(TURNED):
         picture = picture_with(box)
         if frame % every:
@@ -150,6 +150,7 @@ def looked_at(pictured, every=4):
 def test_where_nobody_looked_the_picture_shows_where_things_are():
     assert max(looked_at(False)) > 8
     assert max(looked_at(True)) < 3
+    assert looked_at(True, SortConfig(carry_s=0.0)) == looked_at(False)
 
 
 def test_the_tracker_learns_nothing_where_nobody_looked():
