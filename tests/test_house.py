@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
 import re
 import subprocess
 import sys
@@ -69,3 +71,13 @@ def test_architecture_names_every_module(root, package):
     there = {name for name in there if not name.endswith("__init__.py")}
     assert there - named == set(), "in the house, not in ARCHITECTURE.md"
     assert named - there == set(), "in ARCHITECTURE.md, not in the house"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_examples_in_docstrings_hold(root, package):
+    for path in modules(root, package):
+        if ">>>" in path.read_text(encoding="utf-8"):
+            name = ".".join(path.relative_to(root).with_suffix("").parts)
+            done = doctest.testmod(importlib.import_module(name))
+            assert done.attempted > 0, name
+            assert done.failed == 0, name

@@ -56,7 +56,11 @@ def blended_gain(boxes: Floats, masks: Floats, mask_weight: float) -> Floats:
 
 
 def growth(a: Floats, b: Floats) -> Floats:
-    """`(K,)` how many times the larger of two areas is the smaller, at least 1 pixel each.
+    """How many times the larger of two areas is the smaller one, or 1 pixel if that is less.
+
+    Args:
+        a: `(K,)` areas in pixels.
+        b: `(K,)` others.
 
     >>> growth(np.array([2.0, 6.0]), np.array([8.0, 3.0])).tolist()
     [4.0, 2.0]

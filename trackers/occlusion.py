@@ -73,7 +73,8 @@ def _covered(
     height, width = masks.size
     k, edge = asked.nonzero()
     # The strip beyond an edge reaches from where that is to where it should be.
-    strips, rows = measured.take(k, 0), np.arange(len(k))
+    inside = np.clip(measured, 0.0, (width, height, width, height))
+    strips, rows = inside.take(k, 0), np.arange(len(k))
     strips[rows, (edge + 2) % 4] = strips[rows, edge]
     strips[rows, edge] = expected[k, edge]
     strips[:, :2], strips[:, 2:] = np.floor(strips[:, :2]), np.ceil(strips[:, 2:])

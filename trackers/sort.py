@@ -79,7 +79,8 @@ TAKEN = 0.3
 """An object that the detector missed is not where others cover this share of its mask."""
 
 GROWTH = 5.0
-"""No mask gets that many times larger or smaller from one sighting to the next."""
+"""No mask gets that many times larger or smaller from one sighting to the next, unless recovery
+finds the box in its place."""
 
 REACH = 0.5
 """How far from where it should be, in its own sizes, what the picture shows of it is sought."""
@@ -145,7 +146,7 @@ class SortTracker:
                 picture is not of the masks' size.
         """
         seen = Sightings(detections, time_s)
-        self._check_kind(detections)
+        self._check(detections, picture)
         picture = self._usable(picture)
         self._advance(time_s)
         self._bury()
@@ -163,21 +164,23 @@ class SortTracker:
         return self._report()
 
     def coast(self, time_s: float, picture: Picture | None = None) -> Tracks:
-        """What should be there at `time_s`, where nobody looked: all that the last update reported.
+        """What should be there at `time_s`, where nobody looked: what the last update reported.
 
-        Every object moves on as expected, or to where the picture shows it, and is `coasting`.
-        None was missed: for the next update the frame before is still the one of the last update.
+        Every object moves on as expected, or to where the picture shows it, and is `coasting`; who
+        so leaves the picture is not reported. None was missed: for the next update the frame
+        before is still the one of the last update.
 
         Args:
             time_s: Time of the frame in seconds, later than that of the call before.
-            picture: `(H, W, 3)` uint8 RGB, of the size of the masks.
+            picture: `(H, W, 3)` uint8 RGB. Where it is given, as it was to the last update, and
+                the detector gives masks, objects are where it shows them.
 
         Raises:
             ValueError: Time does not go forward, or the picture is not of the masks' size.
         """
-        picture = self._usable(picture)
+        _check_picture(picture, self._size)
         self._move(time_s)
-        return self._report(picture)
+        return self._report(self._usable(picture))
 
     def _associate(self, seen: Sightings) -> Matches:
         """Match tracklets and detections, the surest first."""
@@ -568,14 +571,15 @@ class SortTracker:
             rows[:, BOX] = self._jitter.steadied(rows)
         masks = None if self._size is None else table.masks(self._size, index)
         ghosts = (rows[:, SEEN_S] < self._moved_s).nonzero()[0]
-        if len(ghosts) and masks is None:
-            rows[ghosts, BOX] = boxlib.to_corners(rows.take(ghosts, 0)[:, CENTRE])
-        elif len(ghosts) and masks is not None:
-            moves = self._moves(index, picture)
-            rows[:, BOX] += moves[:, [0, 1, 0, 1]]
-            masks = masks.moved(moves)
-            shown = self._in_view(rows, masks)
-            rows, masks = rows.take(shown, 0), masks.take(shown)
+        if len(ghosts):
+            if masks is None:
+                rows[ghosts, BOX] = boxlib.to_corners(rows.take(ghosts, 0)[:, CENTRE])
+            else:
+                moves = self._moves(index, picture)
+                rows[:, BOX] += moves[:, [0, 1, 0, 1]]
+                masks = masks.moved(moves)
+                shown = self._in_view(rows, masks)
+                rows, masks = rows.take(shown, 0), masks.take(shown)
         short = rows.astype(np.float32)
         return Tracks(
             ids=rows[:, ID].astype(np.int64),
@@ -594,14 +598,15 @@ class SortTracker:
         What hides them is there.
         """
         seen = rows[:, SEEN_S] == self._now_s
-        shown = np.asarray((masks.extents[:, 2:] > masks.extents[:, :2]).all(1))
+        areas = masks.areas()
+        shown = (areas > 0) | (rows[:, FOUND_S] == self._moved_s)
         there, ghosts = seen.nonzero()[0], (shown & ~seen).nonzero()[0]
         if len(ghosts) and len(there):
             i, j = np.indices((len(ghosts), len(there))).reshape(2, -1)
             shared = masks.intersections(ghosts.take(i), masks, there.take(j))
-            areas = masks.take(ghosts).areas()
-            shown[ghosts] = np.bincount(i, shared) <= self.config.coast_hidden * areas
-        return shown.nonzero()[0]
+            shown[ghosts] = np.bincount(i, shared) <= self.config.coast_hidden * areas[ghosts]
+        index: Indices = shown.nonzero()[0]
+        return index
 
     def _moves(self, index: Indices, picture: Picture | None) -> NDArray[np.int32]:
         """`(N, 2)` x, y in whole pixels that those at `index` have moved since they were seen.
@@ -612,7 +617,8 @@ class SortTracker:
         if picture is not None:
             for k in (self._table.seen_s.take(index) == self._now_s).nonzero()[0].tolist():
                 shown = self._shown_move(int(index[k]), picture)
-                moves[k] = moves[k] if shown is None else shown
+                if shown is not None:
+                    moves[k] = shown
         return moves
 
     def _advance(self, time_s: float) -> None:
@@ -632,18 +638,10 @@ class SortTracker:
         self._moved_s = time_s
 
     def _usable(self, picture: Picture | None) -> Picture | None:
-        """The picture, where there are masks and the settings want it to be looked at.
+        """The picture, where there are masks and the settings want it to be looked at."""
+        return picture if self._size is not None and self.config.carry_s else None
 
-        Raises:
-            ValueError: it is not of the masks' size.
-        """
-        if picture is None or self._size is None:
-            return None
-        if picture.shape != (*self._size, 3):
-            raise ValueError(f"picture should be {(*self._size, 3)}, got {picture.shape}")
-        return picture if self.config.carry_s else None
-
-    def _check_kind(self, detections: Detections) -> None:
+    def _check(self, detections: Detections, picture: Picture | None) -> None:
         """Masks and features must be there in every frame with detections, or in none."""
         table = self._table
         if len(detections) and len(table):
@@ -651,9 +649,17 @@ class SortTracker:
                 raise ValueError("Detections.masks should be given in every frame or in none")
             if (detections.features is not None) != (table.features is not None):
                 raise ValueError("Detections.features should be given in every frame or in none")
+        size = None if detections.masks is None else detections.masks.size
+        _check_picture(picture, size)
         # An empty frame says nothing of a detector of boxes, even if it says its size.
         if len(detections) or table.crops or not len(table):
-            self._size = None if detections.masks is None else detections.masks.size
+            self._size = size
+
+
+def _check_picture(picture: Picture | None, size: tuple[int, int] | None) -> None:
+    """Raise ValueError if there are both and the picture is not RGB of that height and width."""
+    if picture is not None and size is not None and picture.shape != (*size, 3):
+        raise ValueError(f"picture should be {(*size, 3)}, got {picture.shape}")
 
 
 def _under(prefix: str, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

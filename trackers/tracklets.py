@@ -51,6 +51,9 @@ COLUMNS = 34
 SETTLED_HITS = 4.0
 """Sightings before which a velocity is not known."""
 
+FAR = 2.0**30
+"""Pixels farther than which nothing is moved: whole numbers end there."""
+
 FEATURE_MEMORY = 0.9
 """Share of the old appearance vector that a new sighting leaves."""
 
@@ -91,10 +94,10 @@ class Tracklets:
         model.predict(self.rows[:, FILTER], dt_s)
 
     def see(self, index: Indices, masks: Masks, theirs: Indices) -> None:
-        """The rows at `index` now have the masks `theirs` of `masks`."""
+        """The rows at `index` now have the masks `theirs` of `masks`, and no patch yet."""
         self.extents[index] = masks.extents.take(theirs, 0)
         for i, j in zip(index.tolist(), theirs.tolist(), strict=True):
-            self.crops[i] = masks.crops[j]
+            self.crops[i], self.patches[i] = masks.crops[j], None
 
     def look(self, index: Indices, picture: Picture) -> None:
         """Remember what the picture shows of the rows at `index`, which have masks."""
@@ -202,4 +205,4 @@ class Tracklets:
         """`(N, 2)` x, y in whole pixels that each has moved since it was seen, by its velocity."""
         rows = self.rows.take(index, 0)
         moves = rows[:, VELOCITY] * (now_s - rows[:, SEEN_S])[:, None]
-        return np.rint(moves).astype(np.int32)
+        return np.rint(np.clip(moves, -FAR, FAR)).astype(np.int32)

@@ -35,7 +35,8 @@ class Tracks:
     """`(N,)` seconds since the object was first seen."""
 
     masks: Masks | None = None
-    """N masks (of a coasting object: its last mask, moved with the motion), or None."""
+    """N masks, or None. Of a coasting object its last one, moved with the motion or to where the
+    picture shows it, as far as that is in the picture."""
 
     missed: NDArray[np.bool_] | None = None
     """`(N,)` true where the last look did not find the object; None where every frame was looked

@@ -52,6 +52,18 @@ def test_hidden_on_both_sides_is_measured_as_it_is():
 def test_the_border_of_the_picture_hides_as_well():
     leaving = [170.0, 20.0, 210.0, 60.0]
     assert shown([168, 20, 200, 60], expected=leaving) == [168, 20, 208, 60]
+    assert shown([0, 20, 32, 60], expected=[-10.0, 20.0, 30.0, 60.0]) == [-8, 20, 32, 60]
     # A mask may end a little before it.
     assert shown([168, 20, 197, 60], expected=leaving) == [168, 20, 208, 60]
+    assert shown([3, 20, 32, 60], expected=[-10.0, 20.0, 30.0, 60.0]) == [-8, 20, 32, 60]
     assert shown([168, 20, 185, 60], expected=leaving) == [168, 20, 185, 60]
+
+
+def test_a_box_that_sticks_out_of_the_picture_hides_none_of_its_other_edges():
+    out = shown([50, -60, 80, 60], expected=[50.0, -60.0, 90.0, 60.0])
+    assert out == [50, -60, 80, 60]
+
+
+def test_two_may_hide_an_edge_together():
+    others = [[80, 0, 130, 38], [80, 42, 130, 90]]
+    assert shown([52, 20, 80, 60], others) == [52, 20, 92, 60]

@@ -153,6 +153,47 @@ def test_where_nobody_looked_the_picture_shows_where_things_are():
     assert looked_at(True, SortConfig(carry_s=0.0)) == looked_at(False)
 
 
+def test_where_nobody_looked_each_is_found_by_its_own_patch():
+    """One that was lost, one that is too plain to be found, and one that speeds up."""
+    tracker, gone = SortTracker(), (240, 10, 280, 50)
+    for frame in range(40):
+        y = 2 * frame if frame < 28 else 56 + 5 * (frame - 28)
+        fast, plain = (40, y, 80, y + 50), (120 + 2 * frame, 180, 150 + 2 * frame, 210)
+        picture = picture_with(gone, fast)
+        picture[180:210, plain[0] : plain[2]] = 200
+        if frame >= 12:
+            picture[10:50, 240:280] = 100
+        there = [gone, plain, fast] if frame < 12 else [plain, fast]
+        if frame % 4:
+            tracks = tracker.coast(frame / 25, picture)
+        else:
+            tracks = tracker.update(seen(*there), frame / 25, picture)
+        if frame > 24:
+            assert tracks.ids.tolist() == [2, 3]
+            np.testing.assert_allclose(tracks.boxes, [plain, fast], atol=3)
+
+
+def test_what_moves_fast_is_sought_where_it_should_be():
+    tracker = SortTracker()
+    for frame in range(13):
+        y = 60 + 4 * max(0, frame - 8)
+        box = (12 * frame, y, 12 * frame + 40, y + 40)
+        if frame <= 8:
+            tracker.update(seen(box), frame / 25, picture_with(box))
+        else:
+            tracks = tracker.coast(frame / 25, picture_with(box))
+            np.testing.assert_allclose(tracks.boxes[0], box, atol=3)
+
+
+def test_a_sighting_without_a_picture_leaves_nothing_to_be_found():
+    tracker = SortTracker()
+    tracker.update(seen((240, 60, 320, 140)), 0.0, picture_with((240, 60, 320, 140)))
+    tracker.update(seen((290, 60, 320, 140)), 0.04)
+    box = (290, 60, 320, 140)
+    assert len(tracker.coast(0.08, picture_with(box))) == 1
+    np.testing.assert_allclose(tracker.update(seen(box), 0.12).boxes, [box])
+
+
 def test_the_tracker_learns_nothing_where_nobody_looked():
     plain, pictured = SortTracker(), SortTracker()
     for frame, box in enumerate(TURNED):
@@ -171,6 +212,17 @@ def test_a_picture_of_another_size_is_refused():
     tracker.update(seen((40, 60, 80, 110)), 0.0)
     with pytest.raises(ValueError, match=wanted):
         tracker.coast(0.1, GROUND[:100, :100])
+    with pytest.raises(ValueError, match=r"picture should be \(100, 100, 3\)"):
+        tracker.update(Detections.empty((100, 100)), 0.1, GROUND)
+    assert len(tracker.coast(0.1, GROUND)) == 1  # nothing that was refused has changed anything
+
+
+def test_boxes_need_no_picture():
+    tracker, boxes = SortTracker(), np.array([[40, 60, 80, 110]], np.float32)
+    for frame in range(4):
+        tracker.update(Detections(boxes, np.ones(1, np.float32)), frame / 25, GROUND)
+    assert len(tracker.update(Detections.empty(SIZE), 4 / 25, GROUND)) == 1
+    assert len(tracker.coast(5 / 25, GROUND)) == 1
 
 
 def test_the_state_holds_the_patches():

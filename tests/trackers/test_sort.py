@@ -445,6 +445,60 @@ def test_who_left_the_picture_is_not_reported_outside():
     assert [len(tracks) for tracks in left] == [1, 1] + [0] * 10
 
 
+def test_who_left_is_not_reported_beside_others():
+    tracker = SortTracker(dataclasses.replace(AS_MEASURED, coast_s=1.0))
+    stays = box_at(100, 100)
+    for k in range(10):
+        boxes = [stays, np.clip(box_at(280 + 4 * k, 100), 0, [320, 240, 320, 240])]
+        tracker.update(detections(boxes, masks=ellipses(boxes)), k / 25)
+    one = detections([stays], masks=ellipses([stays]))
+    out = [tracker.update(one, k / 25).ids.tolist() for k in range(10, 20)]
+    assert out[4:] == [[1]] * 6
+
+
+def test_a_mask_without_pixels_is_reported_while_it_is_seen():
+    tracker, boxes = SortTracker(AS_MEASURED), [box_at(100, 100), box_at(200, 100)]
+    masks = ellipses(boxes).full(0), np.zeros(SIZE, bool)
+    for k in range(6):
+        tracker.update(detections(boxes, masks=Masks.from_dense(np.stack(masks))), k / 25)
+    missed = detections(boxes[1:], masks=Masks.from_dense(np.zeros((1, *SIZE), bool)))
+    assert tracker.update(missed, 6 / 25).ids.tolist() == [1, 2]
+
+
+def test_who_is_hidden_stays_so_between_looks():
+    tracker = SortTracker(dataclasses.replace(AS_MEASURED, coast_s=1.0))
+    for k in range(10):
+        before = box_at(190 - 10 * k, 100, 60, 60)
+        boxes = [box_at(100, 100, 20, 20), before] if k < 6 else [before]
+        tracks = tracker.update(detections(boxes, masks=ellipses(boxes)), k / 25)
+    assert tracks.ids.tolist() == [2]
+    assert tracker.coast(9.5 / 25).ids.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("known", "stranger", "waits"),
+    [
+        (box_at(100, 60), box_at(130, 20), True),
+        (box_at(300, 200, 10, 20), box_at(20, 10), False),  # it cannot have come that far
+    ],
+)
+def test_only_who_can_have_come_there_is_waited_for(known, stranger, waits):
+    looks = np.eye(4, dtype=np.float32)[:1]
+    part = np.array([[0.6, 0.8, 0, 0]], np.float32)
+    stranger = np.clip(stranger, 0, 320)
+    here = [detections([known], masks=ellipses([known]), features=looks)] * 10
+    comes = [detections([stranger], masks=ellipses([stranger]), features=part)] * 3
+    assert (len(run(here + nothing(10) + comes)[-1]) == 0) == waits
+
+
+def test_who_is_in_view_is_not_waited_for():
+    looks = np.eye(4, dtype=np.float32)[[0, 0]]
+    boxes = [box_at(100, 40), box_at(121, 24)]
+    here = [detections(boxes[:1], masks=ellipses(boxes[:1]), features=looks[:1])] * 10
+    both = [detections(boxes, masks=ellipses(boxes), features=looks)] * 3
+    assert run(here + both)[-1].ids.tolist() == [1, 2]
+
+
 def test_who_is_never_seen_whole_is_known_by_what_shows():
     looks = np.eye(4, dtype=np.float32)[0]
     desk = crossing_the_edge([(100, 230)] * 10, [looks] * 10)
