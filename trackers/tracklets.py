@@ -164,8 +164,8 @@ class Tracklets:
             "extents": self.extents.copy(),
         }
         state |= {"shapes": shapes, "bits": bits}
-        looks = [np.zeros((0, 0), np.float32) if p is None else p.samples for p in self.patches]
-        state["patches"] = np.concatenate([np.zeros(0, np.float32), *(x.ravel() for x in looks)])
+        looks = [np.zeros((0, 0), np.uint8) if p is None else p.samples for p in self.patches]
+        state["patches"] = np.concatenate([np.zeros(0, np.uint8), *(x.ravel() for x in looks)])
         steps = [0 if p is None else p.step for p in self.patches]
         sides = zip(looks, steps, strict=True)
         state["steps"] = np.array([(*x.shape, step) for x, step in sides], np.int64).reshape(-1, 3)

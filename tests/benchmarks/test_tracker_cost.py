@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import tracker_cost
+from trackers import SortConfig, SortTracker
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
@@ -17,13 +18,23 @@ def test_numbers_are_written_with_machine_and_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "cost.json"
-    run(monkeypatch, "--objects", "4,9", "--masks", "2", "--json", str(file))
+    counts = "--objects", "4,9", "--masks", "2", "--pictures", "3"
+    run(monkeypatch, *counts, "--json", str(file))
     written = json.loads(file.read_text(encoding="utf-8"))
     rows = [(row["objects"], row["kind"]) for row in written["rows"]]
-    assert rows == [(4, "boxes"), (9, "boxes"), (2, "masks")]
+    assert rows == [(4, "boxes"), (9, "boxes"), (2, "masks"), (3, "pictures")]
     assert all(row["cpu_ms"] > 0 for row in written["rows"])
     assert written["machine"] in capsys.readouterr().out
     assert "numpy" in written["versions"]
+
+
+def test_the_missed_objects_of_the_scene_are_found_in_its_pictures() -> None:
+    tracker, coasting = SortTracker(SortConfig(coast_s=0.0)), 0
+    views = tracker_cost.scene(5, 40, (640, 480), masks=True, pictures=True)
+    for frame, (detections, picture) in enumerate(views, 1):
+        tracks = tracker.update(detections, frame * tracker_cost.FRAME_S, picture)
+        coasting += int(tracks.coasting.sum())
+    assert coasting > 10
 
 
 def test_a_mistyped_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,13 +51,18 @@ def test_correlation_is_opencvs():
     patch = patches.cut(picture_with((10, 10, 60, 60)), np.array([20, 15, 40, 43], np.int32))
     wanted = cv2.matchTemplate(picture, picture[15:43, 20:40].copy(), cv2.TM_CCOEFF_NORMED)
     assert patch is not None
-    found = patches.correlation(patch.samples, picture.astype(np.float64))
+    pattern = patches.normalised(patch.samples)
+    assert pattern is not None
+    found = patches.correlation(pattern, picture)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_plain_ground_and_specks_are_no_patch():
     plain = np.full((*SIZE, 3), 80, np.uint8)
-    assert patches.cut(plain, np.array([20, 20, 60, 60], np.int32)) is None
+    extent = np.array([20, 20, 60, 60], np.int32)
+    patch = patches.cut(plain, extent)
+    assert patch is not None
+    assert patches.find(patch, picture_with((20, 20, 60, 60)), extent, (0.0, 0.0), 10.0) is None
     assert patches.cut(picture_with((20, 20, 60, 60)), np.array([20, 20, 22, 60], np.int32)) is None
 
 
