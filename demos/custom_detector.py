@@ -68,7 +68,7 @@ def main() -> None:
         source = open_source(SourceConfig(source=arguments.video))
         with source, FrameReader(source) as frames:
             for frame in frames:
-                tracks = tracker.update(detector.detect(frame), frame.time_s)
+                tracks = tracker.update(detector.detect(frame), frame.time_s, frame.image)
                 identities.update(tracks.ids.tolist())
                 picture = draw(frame.image, tracks)
         if picture is not None:
