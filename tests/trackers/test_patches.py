@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trackers import Detections, Masks, SortConfig, SortTracker, patches
 
@@ -238,3 +240,30 @@ def test_the_state_holds_the_patches():
     for frame, box in enumerate(TURNED[8:14], 8):
         a, b = (t.update(seen(), frame / 25, picture_with(box)) for t in (first, second))
         assert a.boxes.tolist() == b.boxes.tolist() != []
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_whatever_is_seen_and_shown_reports_stay_in_the_picture(seed):
+    rng, tracker = np.random.default_rng(seed), SortTracker()
+    known: set[int] = set()
+    where, speed = rng.uniform(0, 300, (6, 2)), rng.uniform(-25, 25, (6, 2))
+    for frame in range(25):
+        where += speed
+        corners = np.hstack([where, where + rng.uniform(5, 60, (6, 1))]).round()
+        boxes = np.clip(corners, 0, [SIZE[1], SIZE[0]] * 2).astype(int)
+        in_view = boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)].tolist()
+        picture = picture_with(*in_view) if rng.random() < 0.8 else None
+        if rng.random() < 0.4:
+            tracks = tracker.coast(frame / 25, picture)
+            assert tracks.coasting.all()
+            assert set(tracks.ids.tolist()) <= known
+        else:
+            there = [box for box in in_view if rng.random() < 0.7]
+            tracks = tracker.update(seen(*there), frame / 25, picture)
+        assert len(set(tracks.ids.tolist())) == len(tracks)
+        assert np.isfinite(tracks.boxes).all()
+        known |= set(tracks.ids.tolist())
+        for mask in tracks.masks or ():
+            assert mask.shape == SIZE
+            assert mask.any()
