@@ -611,11 +611,15 @@ class SortTracker:
     def _moves(self, index: Indices, picture: Picture | None) -> NDArray[np.int32]:
         """`(N, 2)` x, y in whole pixels that those at `index` have moved since they were seen.
 
-        As expected, or as `picture` shows it of what the last update saw.
+        As expected, or as `picture` shows it of what the last update saw, unless that is known to
+        stand still.
         """
         moves = self._table.expected_moves(index, self._moved_s)
         if picture is not None:
-            for k in (self._table.seen_s.take(index) == self._now_s).nonzero()[0].tolist():
+            rows = self._table.rows.take(index, 0)
+            sought = moves.any(1) | (rows[:, HITS] < SETTLED_HITS)
+            sought &= rows[:, SEEN_S] == self._now_s
+            for k in sought.nonzero()[0].tolist():
                 shown = self._shown_move(int(index[k]), picture)
                 if shown is not None:
                     moves[k] = shown
