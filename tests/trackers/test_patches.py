@@ -211,6 +211,16 @@ def test_the_tracker_learns_nothing_where_nobody_looked():
         plain.coast((frame + 0.5) / 25)
 
 
+@pytest.mark.parametrize(("left", "wanted"), [(75, [2]), (95, [1, 2])])
+def test_it_is_not_followed_to_where_others_are_now(left, wanted):
+    one, other, moved = (40, 60, 80, 110), (110, 60, 150, 110), (60, 60, 100, 110)
+    tracker = SortTracker(SortConfig(coast_s=0.0))
+    for frame in range(10):
+        tracker.update(seen(one, other), frame / 25, picture_with(one, other))
+    tracks = tracker.update(seen((left, 60, 150, 110)), 0.4, picture_with(moved, other))
+    assert tracks.ids.tolist() == wanted
+
+
 def test_a_picture_of_another_size_is_refused():
     wanted = r"picture should be \(240, 320, 3\), got \(100, 100, 3\)"
     with pytest.raises(ValueError, match=wanted):
