@@ -123,7 +123,7 @@ def correlation(patch: NDArray[np.float32], region: NDArray[np.uint8]) -> NDArra
         `(H - h + 1, W - w + 1)` in [-1, 1], 0 where the region is plain.
     """
     (h, w), (rows, columns) = patch.shape, region.shape
-    centred = region - np.float32(GREY)  # or float32 were not exact enough for the sums
+    centred = region - np.float32(GREY)  # else float32 is not exact enough for the sums
     shape = [scipy.fft.next_fast_len(side, real=True) for side in region.shape]
     spectrum = scipy.fft.rfft2(centred, shape) * scipy.fft.rfft2(patch, shape).conj()
     shared = scipy.fft.irfft2(spectrum, shape)[: rows - h + 1, : columns - w + 1]

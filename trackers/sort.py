@@ -386,25 +386,30 @@ class SortTracker:
             table.recognise(t, seen.features.take(d, 0), clear)
 
     def _left_out(self, matches: Matches) -> Indices:
-        """Confirmed objects that are nobody's part and that the detector missed just now."""
-        table = self._table
+        """Confirmed objects, nobody's part, that the detector missed just now, but not for long."""
+        table, config = self._table, self.config
         missed = (matches.partner < 0) & (table.ids > 0.0)
-        missed &= table.rows[:, REDUNDANT] <= self.config.parts.hidden_share
-        return (missed & self._lately(self.config.coast_s)).nonzero()[0]
+        missed &= table.rows[:, REDUNDANT] <= config.parts.hidden_share
+        missed &= self._lately(config.coast_s)
+        found_s = table.rows[:, FOUND_S]
+        # As with coasting: not for longer than it had been followed.
+        missed &= self._now_s - found_s <= np.minimum(
+            config.carry_s, found_s - table.rows[:, BORN_S]
+        )
+        return missed.nonzero()[0]
 
     def _carry(self, picture: Picture, index: Indices) -> None:
         """Follow the objects at `index`, which the detector did not see, by what they look like.
 
         But not to where others are seen now.
         """
-        table, config = self._table, self.config
+        if len(index) == 0:
+            return
+        table = self._table
         assert self._size is not None
-        found_s = table.rows[:, FOUND_S]
-        # As with coasting: not for longer than it had been followed.
-        patience_s = np.minimum(config.carry_s, found_s - table.rows[:, BORN_S])
-        there = (found_s == self._now_s).nonzero()[0]
+        there = (table.rows[:, FOUND_S] == self._now_s).nonzero()[0]
         others = table.masks(self._size, there)
-        for i in index[self._now_s - found_s[index] <= patience_s[index]].tolist():
+        for i in index.tolist():
             row, move = table.rows[i : i + 1], self._shown_move(i, picture)
             if move is None:
                 continue
@@ -646,7 +651,10 @@ class SortTracker:
         return picture if self._size is not None and self.config.carry_s else None
 
     def _check(self, detections: Detections, picture: Picture | None) -> None:
-        """Masks and features must be there in every frame with detections, or in none."""
+        """Masks and features must be there in every frame with detections, or in none.
+
+        And a picture must be of the masks' size.
+        """
         table = self._table
         if len(detections) and len(table):
             if (detections.masks is not None) != bool(table.crops):
