@@ -58,8 +58,8 @@ class DeployConfig:
     counted. Of OpenVINO: torch has its own setting."""
 
     precision: Precision = "auto"
-    """What a CPU computes the network in: "int8", "bf16" or "f32"; "auto" takes int8 (the trunk,
-    the rest bf16) where the processor computes in bf16, else f32."""
+    """What a CPU computes the network in: "int8" (the trunk; the rest as with "bf16"), "bf16" (f32
+    where the processor has none) or "f32"; "auto" takes int8 on x86, else f32."""
 
     batch: int = 8
     """Most pictures that a GPU looks at together, of those that wait for it; none waits for

@@ -113,6 +113,7 @@ def _save(model: openvino.Model, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.stem}-") as folder:
         partial = Path(folder) / path.name
-        openvino.save_model(model, partial, compress_to_fp16=True)
+        # Half as large in float16, but then the linear layers widen them in each request.
+        openvino.save_model(model, partial, compress_to_fp16=False)
         partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
         partial.replace(path)

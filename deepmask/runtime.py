@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import os
+import platform
 import shutil
 import tempfile
 import threading
@@ -40,7 +41,7 @@ of two threads at it, the later finds what the earlier has set."""
 
 Precision = Literal["auto", "int8", "bf16", "f32"]
 
-FORMAT = 14
+FORMAT = 15
 """Counts up when the converted graphs change, so that old caches are left alone."""
 
 
@@ -93,10 +94,14 @@ class OpenVinoRuntime:
         # A third of a call is not the dense network's.
         self.concurrency = math.ceil(1.5 * self.cores) if throughput else self.cores
         if precision == "auto":
-            able = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-            precision = "int8" if "BF16" in able else "f32"
-        self.precision = precision
-        self.description = f"OpenVINO {self.precision} on {self.cores} CPU cores"
+            # Elsewhere integers have not been measured.
+            is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+            precision = "int8" if is_x86 else "f32"
+        able = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.floats = "bf16" if "BF16" in able and precision != "f32" else "f32"
+        self.in_integers = precision == "int8"
+        used = f"int8 and {self.floats}" if self.in_integers else self.floats
+        self.description = f"OpenVINO {used} on {self.cores} CPU cores"
         self.cache = _cache_folder(weights)
         self.config = self._load_config()
         self._halves = self._open("judge"), self._open("draw")
@@ -148,7 +153,7 @@ class OpenVinoRuntime:
         if size not in requests:
             with self._lock:
                 if size not in self._dense:
-                    name = "dense8" if self.precision == "int8" else "dense"
+                    name = "dense8" if self.in_integers else "dense"
                     self._dense[size] = self._open(name, size)
                 network = _latest(self._dense, size)
             requests[size] = network.create_infer_request()
@@ -207,7 +212,7 @@ class OpenVinoRuntime:
             "INFERENCE_NUM_THREADS": str(self.cores),
             # Threads tied to cores wait there for other work while other cores are free.
             "ENABLE_CPU_PINNING": "NO",
-            "INFERENCE_PRECISION_HINT": "f32" if self.precision == "f32" else "bf16",
+            "INFERENCE_PRECISION_HINT": self.floats,
             "CACHE_DIR": str(self.cache / "compiled") if keep else "",
         }
         with _compiling:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from deepmask import checkpoint
-from deepmask.quantize import STEPS, Rounded, quantized
+from deepmask.quantize import LARGEST, STEPS, Rounded, quantized
 from deepmask.runtime import OpenVinoRuntime
 from deepmask.torch_runtime import TorchRuntime
 from tests.networks import small_network
@@ -44,16 +44,22 @@ CONVOLUTIONS = {
 }
 
 
-@pytest.mark.parametrize("kind", CONVOLUTIONS)
-def test_a_rounded_convolution_is_off_by_no_more_than_its_steps(kind):
+def random_layer(kind):
+    """A convolution and its norm."""
     torch.manual_seed(0)
     conv = CONVOLUTIONS[kind]
     norm = nn.BatchNorm2d(conv.out_channels)
     nn.init.normal_(conv.weight)
     norm.running_mean = torch.randn(conv.out_channels)
     norm.running_var = torch.rand(conv.out_channels) + 0.5
-    exact = nn.Sequential(conv, norm).eval().requires_grad_(False)
-    rounded = Rounded(conv.eval(), norm.eval(), -2.0, 6.0)
+    return nn.Sequential(conv, norm).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_rounded_convolution_is_off_by_no_more_than_its_steps(kind):
+    exact = random_layer(kind)
+    conv, norm = exact
+    rounded = Rounded(conv, norm, -2.0, 6.0, torch.zeros(1))
     x = torch.rand(1, 12, 7, 9) * 8 - 2
     wanted, given = exact(x), rounded(x).detach()
     weights = rounded.conv.weight.detach().abs()
@@ -61,11 +67,35 @@ def test_a_rounded_convolution_is_off_by_no_more_than_its_steps(kind):
     reached = copy.deepcopy(conv)
     nn.init.ones_(reached.weight)
     seen = reached(x.abs()).detach().amax((0, 2, 3))
-    kernels = 0.5 * weights.amax((1, 2, 3)) / (STEPS // 2) * seen
+    kernels = 0.5 * weights.amax((1, 2, 3)) / LARGEST * seen
     # The zero of the inputs is rounded too, which moves the ends of their range by half a step.
     most = (2 * inputs + kernels).view(1, -1, 1, 1)
     assert ((given - wanted).abs() <= most).all()
     assert not torch.equal(given, wanted)
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_rounding_the_weights_leaves_the_mean_where_it_was(kind):
+    """Of inputs that are on average what they were said to be."""
+    conv, norm = exact = random_layer(kind)
+    mean = torch.linspace(-1.0, 5.0, 12)
+    x = mean.view(1, -1, 1, 1) + torch.rand(1, 12, 65, 65) - 0.5
+    conv.padding = (0, 0)
+
+    def shift(said):
+        rounded = Rounded(conv, norm, -2.0, 6.0, said)
+        return (rounded(x) - exact(x)).mean((0, 2, 3)).abs().max()
+
+    assert shift(mean) < 0.1 * shift(torch.zeros(1))
+
+
+def test_two_products_fit_in_16_bits(network):
+    """That is how processors without VNNI add them."""
+    for module in quantized(network).trunk.modules():
+        if isinstance(module, Rounded):
+            integers = module.rounded_weight() / module.scales.view(-1, 1, 1, 1)
+            torch.testing.assert_close(integers, integers.round())
+            assert 2 * STEPS * integers.abs().max() < 2**15
 
 
 def test_the_shipped_network_stays_the_same_but_for_rounding(network):

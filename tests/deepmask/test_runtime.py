@@ -75,6 +75,24 @@ def test_openvino_says_what_torch_says(weights, image, cache):
     assert len(openvino(image, SIZE, 1.0, 20).scores) == 0
 
 
+@pytest.mark.parametrize(
+    ("machine", "precision", "used"),
+    [
+        ("x86_64", "auto", "int8 and {}"),
+        ("AMD64", "auto", "int8 and {}"),  # as Windows says it
+        ("arm64", "auto", "f32"),
+        ("x86_64", "bf16", "{}"),
+        ("x86_64", "f32", "f32"),
+    ],
+)
+def test_openvino_says_what_it_computes_in(weights, cache, monkeypatch, machine, precision, used):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    runtime = OpenVinoRuntime(weights, threads=1, precision=precision)
+    able = runtime.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    floats = "bf16" if "BF16" in able else "f32"
+    assert runtime.description == f"OpenVINO {used.format(floats)} on 1 CPU cores"
+
+
 def test_openvino_draws_only_what_reaches_the_score(weights, image, cache):
     runtime = OpenVinoRuntime(weights, threads=1, precision="f32")
     every = runtime(image, SIZE, 0.0, 40)
