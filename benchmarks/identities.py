@@ -1,6 +1,6 @@
 """Do objects of real clips keep their identity? Counted at points set beforehand.
 
-    python -m benchmarks.identities --clips DIR [--points FILE] [--set tracker.KEY=VALUE]
+    python -m benchmarks.identities --clips DIR [--points FILE] [--mirrored] [--set KEY=VALUE]
 
 `points.csv` beside this file says where an object is in some frames of a clip of DIR, and between
 which areas its mask must lie (`clip,object,least_px,most_px,frame,x,y`). They were set by hand;
@@ -8,6 +8,9 @@ those of the fish are the dark spots on the still ground of the tank, followed w
 An object is found in such a frame where a track's mask lies within 3 px of the point. Its own
 identity is the one that it is found with most often. Both are shares of its points, averaged over
 the objects of a clip.
+
+A clip is a few moments at which an identity is kept or lost. `--mirrored`, which takes the clips'
+mirror images, and another `detector.precision` say how much of a figure is chance.
 """
 
 from __future__ import annotations
@@ -90,8 +93,16 @@ def identity_at(tracks: Tracks, point: Point) -> int | None:
     return min(found)[1] if found else None
 
 
-def judge(clip: str, points: Sequence[Point], frames: Iterable[Tracks]) -> Row:
-    """Follow the objects of one clip; its tracks come frame by frame."""
+def mirror_image(point: Point, tracks: Tracks) -> Point:
+    """Where the point is in the mirror image of its picture."""
+    assert tracks.masks is not None
+    return point._replace(x=tracks.masks.size[1] - 1 - point.x)
+
+
+def judge(
+    clip: str, points: Sequence[Point], frames: Iterable[Tracks], *, mirrored: bool = False
+) -> Row:
+    """Follow the objects of one clip; its tracks, or its mirror image's, come frame by frame."""
     wanted = defaultdict(list)
     for point in points:
         wanted[point.frame].append(point)
@@ -100,7 +111,7 @@ def judge(clip: str, points: Sequence[Point], frames: Iterable[Tracks]) -> Row:
     for number, tracks in enumerate(frames):
         identities.update(tracks.ids.tolist())
         for point in wanted[number]:
-            identity = identity_at(tracks, point)
+            identity = identity_at(tracks, mirror_image(point, tracks) if mirrored else point)
             if identity is not None:
                 met[point.object][identity] += 1
     counts = Counter(point.object for point in points)
@@ -114,6 +125,7 @@ def main() -> None:
     parser = measuring.arguments("identities", __doc__)
     parser.add_argument("--clips", type=Path, required=True, help="folder with CLIP.mp4")
     parser.add_argument("--points", type=Path, default=POINTS)
+    parser.add_argument("--mirrored", action="store_true", help="the clips' mirror images")
     options = parser.parse_args()
     about = measuring.announce()
     rows = []
@@ -122,14 +134,19 @@ def main() -> None:
         config = configs.load(PipelineConfig, None, options.set)
         for clip, points in read_points(options.points).items():
             path = options.clips / f"{clip}.mp4"
-            frames = track(path, detector=config.detector, tracker=config.tracker)
-            row = judge(clip, points, (tracks for _, tracks in frames))
+            if not path.is_file():
+                raise FileNotFoundError(f"there is no {path}: --clips is the folder of the clips")
+            source = f"lavfi:movie={path},hflip" if options.mirrored else path
+            frames = track(source, detector=config.detector, tracker=config.tracker)
+            shown = (tracks for _, tracks in frames)
+            row = judge(clip, points, shown, mirrored=options.mirrored)
             print(f"{clip:32} {row.objects:7} {row.found:6.3f} {row.own:6.3f} {row.identities:11}")
             rows.append(row)
     except (PipelineError, ValueError, OSError) as error:
         raise SystemExit(f"benchmarks.identities: {error}") from None
     found, own = fmean(row.found for row in rows), fmean(row.own for row in rows)
     print(f"{'mean':32} {'':7} {found:6.3f} {own:6.3f}")
+    about["mirrored"] = options.mirrored
     measuring.save(options.json, {**about, "rows": [row._asdict() for row in rows]})
 
 

@@ -165,6 +165,7 @@ class OpenVinoRuntime:
         try:
             return DeepMaskConfig(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, TypeError, ValueError):
+            log.info("preparing the network for this computer, once: it takes some seconds")
             from deepmask import checkpoint
 
             config = checkpoint.load(self.weights).config

@@ -42,6 +42,13 @@ def test_the_own_identity_is_the_one_it_has_most_often():
     assert row.own == pytest.approx(2 / 4)
 
 
+def test_points_of_the_mirror_image_are_mirrored():
+    """A square of 10 px at 20 from the left lies at 70 from it in the mirror image, 100 px wide."""
+    frames, points = [tracks((1, 70, 20))], [point(0, 20, 25, least=100, most=100)]
+    assert judge("clip", points, frames, mirrored=True).own == 1
+    assert judge("clip", points, frames).own == 0
+
+
 def test_objects_weigh_the_same_however_many_points_they_have():
     frames = [tracks((1, 20, 20), (2, 60, 20)) for _ in range(4)]
     points = [point(k, 25, 25) for k in range(4)] + [point(0, 5, 5, "nothing")]
