@@ -54,9 +54,12 @@ def test_damaged_weights_are_named(weights, tmp_path):
         open_runtime(DeployConfig(weights="nothing"))
 
 
-def test_openvino_says_what_torch_says(weights, image, cache):
+def test_openvino_says_what_torch_says(weights, image, cache, caplog):
+    caplog.set_level("INFO")
     openvino = OpenVinoRuntime(weights, threads=1)
+    assert caplog.text.count("preparing the network for this computer, once") == 1
     openvino_f32 = OpenVinoRuntime(weights, threads=1, precision="f32")
+    assert caplog.text.count("preparing") == 1
     reference = TorchRuntime(checkpoint.load(weights), torch.device("cpu"))
     wanted = reference(image, SIZE, 0.3, 20)
     assert len(wanted.scores) == 20
