@@ -1,4 +1,4 @@
-"""The trunk in 8 bits, for CPUs that multiply bytes faster.
+"""The trunk in integers, for CPUs that multiply bytes faster.
 
 Inputs and weights are rounded to the values that integers can hold; OpenVINO makes integer
 convolutions of that. No pictures are needed (Nagel et al., Data-Free Quantization Through Weight
