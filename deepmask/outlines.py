@@ -137,14 +137,24 @@ def without_specks(mask: Floats, threshold: float) -> Floats:
         mask: `(h, w)` probabilities.
         threshold: in [0, 1].
     """
-    above = (mask > threshold).view(np.uint8)
+    place = extent(mask > threshold)
+    above = (mask[place] > threshold).view(np.uint8)
     count, labels = cv2.connectedComponents(above, connectivity=4, ltype=cv2.CV_16U)
     if count <= 2:  # what is not above, and one piece
         return mask
     areas = np.bincount(labels.ravel())
     speck = areas < SPECK * areas[1:].sum()
     speck[0] = False
-    return np.asarray(np.where(speck[labels], 0, mask), np.float32) if speck.any() else mask
+    if speck.any():
+        mask = mask.copy()
+        mask[place][speck[labels]] = 0
+    return mask
+
+
+def extent(binary: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns of the tight box around what is true in `(h, w)`; empty if nothing is."""
+    x, y, width, height = cv2.boundingRect(binary.view(np.uint8))
+    return slice(y, y + height), slice(x, x + width)
 
 
 def _mean(planes: Floats) -> Floats:

@@ -353,16 +353,15 @@ def paste(
         x, y of the crop and the crop `(h, w)`, tight; None where nothing is drawn.
     """
     mask = outlines.without_specks(mask, threshold)
-    above = mask > threshold
-    rows, cols = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
-    if rows.size == 0:
+    rows, cols = outlines.extent(mask > threshold)
+    if rows.stop == 0:
         return None
     side = mask.shape[0]
     pitch_x, pitch_y = (window[2] - window[0]) / side, (window[3] - window[1]) / side
-    x1 = max(0, int(window[0] + (cols[0] - 0.5) * pitch_x))
-    y1 = max(0, int(window[1] + (rows[0] - 0.5) * pitch_y))
-    x2 = min(size[1], int(np.ceil(window[0] + (cols[-1] + 1.5) * pitch_x)))
-    y2 = min(size[0], int(np.ceil(window[1] + (rows[-1] + 1.5) * pitch_y)))
+    x1 = max(0, int(window[0] + (cols.start - 0.5) * pitch_x))
+    y1 = max(0, int(window[1] + (rows.start - 0.5) * pitch_y))
+    x2 = min(size[1], int(np.ceil(window[0] + (cols.stop + 0.5) * pitch_x)))
+    y2 = min(size[0], int(np.ceil(window[1] + (rows.stop + 0.5) * pitch_y)))
     if x2 <= x1 or y2 <= y1:
         return None
     matrix = np.array(
@@ -373,14 +372,5 @@ def paste(
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(mask, matrix, (x2 - x1, y2 - y1), flags=flags) > threshold
-    return _tight(crop, x1, y1)
-
-
-def _tight(
-    crop: NDArray[np.bool_], x: int, y: int
-) -> tuple[tuple[int, int], NDArray[np.bool_]] | None:
-    rows, cols = np.flatnonzero(crop.any(1)), np.flatnonzero(crop.any(0))
-    if rows.size == 0:
-        return None
-    tight = crop[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    return (x + int(cols[0]), y + int(rows[0])), tight
+    rows, cols = outlines.extent(crop)
+    return ((x1 + cols.start, y1 + rows.start), crop[rows, cols]) if rows.stop else None
