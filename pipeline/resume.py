@@ -57,7 +57,7 @@ class Place:
     sinks: list[State]
 
 
-FORMAT = 1
+FORMAT = 2
 """Counts up whenever a state holds something else: no version continues the run of another."""
 
 _WORDS = ("frame", "time_s", "picture", "stats", "sinks")

@@ -757,7 +757,7 @@ def test_what_is_kept_does_not_grow_with_time():
     for k in range(600):
         boxes = [box_at(*rng.uniform(50, 2000, 2)) for _ in range(4)]
         tracker.update(detections(boxes + boxes_of(k)), k / 25)
-    assert len(tracker._table) < 100
+    assert len(tracker._scene.table) < 100
 
 
 def boxes_of(k):
@@ -849,7 +849,8 @@ def test_boxes_that_never_move_stay_where_they_are():
     tracker = SortTracker()
     still = detections([box_at(40 * k, 30) for k in range(8)])
     tracker.update(still, 0.0)
-    tracker._jitter._squares[:] = tracker._jitter._products[:] = 1e-300  # as after days of it
+    jitter = tracker._scene.jitter
+    jitter._squares[:] = jitter._products[:] = 1e-300  # as after days of it
     for k in range(1, 2000):
         tracks = tracker.update(still, k / 25)
     assert np.isfinite(tracks.boxes).all()

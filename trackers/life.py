@@ -1,0 +1,133 @@
+"""Birth, confirmation and death of tracklets. No class is known: objectness and time decide."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trackers import association, camera, reentry
+from trackers import boxes as boxlib
+from trackers.config import SortConfig
+from trackers.kalman import KalmanModel
+from trackers.matches import Matches
+from trackers.scene import Scene
+from trackers.sightings import Sightings
+from trackers.tracklets import (
+    AREA,
+    BORN_S,
+    CLEAR,
+    COLUMNS,
+    EVIDENCE,
+    FILTER,
+    FOUND_S,
+    HITS,
+    ID,
+    MEASURED,
+    REDUNDANT,
+    SCORE,
+    SEEN_S,
+    SETTLED_HITS,
+    VELOCITY,
+    WHOLE,
+)
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+def bury(scene: Scene, config: SortConfig) -> None:
+    """Forget who was missed and has not been seen for too long."""
+    table = scene.table
+    longest_s = scene.now_s - np.minimum.reduce(table.seen_s, initial=math.inf)
+    if scene.tentative == 0 and longest_s <= config.lost_s:
+        return
+    memory_s = config.lost_s
+    if table.features is not None:
+        memory_s = max(memory_s, config.reentry_s)
+    patience_s = np.where(table.ids > 0.0, memory_s, config.tentative_gap_s)
+    alive = scene.lately(patience_s)
+    if not alive.all():
+        table.keep(alive.nonzero()[0])
+
+
+def give_birth(
+    scene: Scene, seen: Sightings, matches: Matches, model: KalmanModel, config: SortConfig
+) -> None:
+    """Start a tracklet for each detection that is good enough and nobody's."""
+    new = (matches.owner < 0).nonzero()[0]
+    new = new[seen.scores.take(new) >= config.birth_score]
+    if len(new) == 0:
+        return
+    held = (matches.owner >= 0).nonzero()[0]
+    if len(held):
+        new = new[~_doubled(seen, new, held, config.birth_overlap)]
+    if len(new) == 0:
+        return
+    rows = np.zeros((len(new), COLUMNS))
+    rows[:, FILTER] = model.start(seen.centres.take(new, 0), _common_velocity(scene, config))
+    rows[:, MEASURED] = seen.rows.take(new, 0)[:, 4:]
+    rows[:, EVIDENCE] = rows[:, SCORE]
+    rows[:, BORN_S] = rows[:, FOUND_S] = scene.now_s
+    rows[:, HITS] = 1.0
+    if seen.masks is not None:
+        rows[:, AREA] = seen.mask_areas.take(new)
+    if seen.features is not None:
+        rows[:, WHOLE], rows[:, CLEAR] = reentry.shows(scene, seen, new)
+    scene.table.add(rows, seen.masks, seen.features, new)
+    scene.tentative += len(new)
+
+
+def confirm(scene: Scene, last_id: int, config: SortConfig) -> int:
+    """Give an identity to tentative tracklets that have been seen enough.
+
+    Args:
+        scene: Whose tracklets.
+        last_id: The last identity given.
+        config: How much is enough.
+
+    Returns:
+        The last identity given now.
+    """
+    if scene.tentative == 0:
+        return last_id
+    rows = scene.table.rows
+    waiting = (rows[:, ID] == 0.0).nonzero()[0]
+    part = rows.take(waiting, 0)
+    ready = (part[:, HITS] >= config.confirm_hits) & (part[:, EVIDENCE] >= config.confirm_evidence)
+    if scene.table.features is not None:
+        ready &= ~reentry.entering(scene, waiting, config)
+    ready |= scene.now_s == scene.started_s
+    ready &= part[:, REDUNDANT] <= config.parts.hidden_share
+    ready &= part[:, SEEN_S] == scene.now_s
+    chosen = waiting[ready]
+    scene.tentative = len(waiting) - len(chosen)
+    rows[chosen, ID] = np.arange(last_id + 1, last_id + 1 + len(chosen))
+    known = rows[:, ID][rows[:, ID] > 0.0]
+    scene.in_order = bool((known[1:] > known[:-1]).all())
+    return last_id + len(chosen)
+
+
+def _common_velocity(scene: Scene, config: SortConfig) -> Floats:
+    """`(2,)` vx, vy that the objects in view share, 0 where too few are known."""
+    rows = scene.table.rows
+    known = (rows[:, SEEN_S] == scene.now_s) & (rows[:, HITS] >= SETTLED_HITS)
+    velocities = rows[known, VELOCITY]
+    if len(velocities) < config.camera_objects:
+        return np.zeros(2)
+    return camera.common_velocity(velocities)
+
+
+def _doubled(seen: Sightings, new: Indices, held: Indices, most: float) -> NDArray[np.bool_]:
+    """Which of the detections `new` overlap one of `held` more, by masks if there are any."""
+    i, j, sides = boxlib.overlaps(seen.boxes.take(new, 0), seen.boxes.take(held, 0))
+    a, b = new.take(i), held.take(j)
+    if seen.masks is None:
+        shared, areas = sides[0] * sides[1], seen.extents[0]
+    else:
+        shared, areas = seen.masks.intersections(a, seen.masks, b), seen.mask_areas
+    overlap = association.overlap_gain(shared, areas.take(a), np.maximum(areas.take(b), 1.0))
+    out = np.zeros(len(new), bool)
+    out[i[overlap > most]] = True
+    return out
