@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -138,8 +139,10 @@ def settings_of(arguments: argparse.Namespace) -> PipelineConfig:
     now = {"output.view": arguments.view, "detector.device": arguments.device}
     given = [*options, *(f"{path}={value}" for path, value in now.items() if value is not None)]
     folder = Path(arguments.resume)
-    if not (folder / SETTINGS).is_file():
-        several = sorted(each.parent.name for each in folder.glob(f"stream-*/{SETTINGS}"))
+    if configs.user_file(folder / SETTINGS) is None:
+        several: list[str] = []
+        with suppress(OSError):  # a name that is too long
+            several = sorted(each.parent.name for each in folder.glob(f"stream-*/{SETTINGS}"))
         hint = f"; several sources were run: resume one of {', '.join(several)} in it"
         raise configs.ConfigError(
             f"nothing to resume in {redact(arguments.resume)!r}: no {SETTINGS} there"

@@ -583,6 +583,7 @@ def test_full_disk_is_one_line_and_leaves_the_rest_valid(video, tmp_path, script
             "that is where the settings go",
         ),
         (["--resume", "rtsp://user:s3cret@host/a"], "nothing to resume in 'rtsp://host/a'"),
+        (["--resume", "a" * 300], "nothing to resume in"),
         (["rtsp://user:s3cret@host/a"], "unrecognized arguments: rtsp://host/a"),
         (["--source", "good.mp4", "--view", "window"], "cannot open a window: there is no display"),
     ],
