@@ -295,7 +295,8 @@ def _cache_folder(weights: Path) -> Path:
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
     version = openvino.__version__.split("-")[0]
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    for root in (user, Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"):
+    owner = os.getuid() if hasattr(os, "getuid") else "user"  # not on Windows
+    for root in (user, Path(tempfile.gettempdir()) / f"cache-{owner}"):
         folder = root / "deepmask-tracking" / f"{digest}-{version}-{FORMAT}"
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -128,8 +128,8 @@ def open_in_region(
         return prepared(open_detector(config), (info.height, info.width))
     region = Region.of(_pixels(setting, info.width, info.height))
     scale = math.sqrt(region.share)
-    sizes = tuple(max(round(px * scale), min(SMALLEST_PX, px)) for px in config.sizes_px)
-    detector = open_detector(dataclasses.replace(config, sizes_px=sizes))
+    sizes = (max(round(px * scale), min(SMALLEST_PX, px)) for px in config.sizes_px)
+    detector = open_detector(dataclasses.replace(config, sizes_px=tuple(dict.fromkeys(sizes))))
     x1, y1, x2, y2 = region.window
     return RegionDetector(prepared(detector, (y2 - y1, x2 - x1)), region)
 

@@ -41,7 +41,7 @@ def bury(scene: Scene, config: SortConfig) -> None:
     """Forget who was missed and has not been seen for too long."""
     table = scene.table
     longest_s = scene.now_s - np.minimum.reduce(table.seen_s, initial=math.inf)
-    if scene.tentative == 0 and longest_s <= config.lost_s:
+    if scene.table.tentative == 0 and longest_s <= config.lost_s:
         return
     memory_s = config.lost_s
     if table.features is not None:
@@ -76,37 +76,21 @@ def give_birth(
     if seen.features is not None:
         rows[:, WHOLE], rows[:, CLEAR] = reentry.shows(scene, seen, new)
     scene.table.add(rows, seen.masks, seen.features, new)
-    scene.tentative += len(new)
 
 
-def confirm(scene: Scene, last_id: int, config: SortConfig) -> int:
-    """Give an identity to tentative tracklets that have been seen enough.
-
-    Args:
-        scene: Whose tracklets.
-        last_id: The last identity given.
-        config: How much is enough.
-
-    Returns:
-        The last identity given now.
-    """
-    if scene.tentative == 0:
-        return last_id
+def ready(scene: Scene, config: SortConfig) -> Indices:
+    """Tentative tracklets that have been seen enough to get an identity."""
     rows = scene.table.rows
     waiting = (rows[:, ID] == 0.0).nonzero()[0]
     part = rows.take(waiting, 0)
-    ready = (part[:, HITS] >= config.confirm_hits) & (part[:, EVIDENCE] >= config.confirm_evidence)
+    enough = (part[:, HITS] >= config.confirm_hits) & (part[:, EVIDENCE] >= config.confirm_evidence)
     if scene.table.features is not None:
-        ready &= ~reentry.entering(scene, waiting, config)
-    ready |= scene.now_s == scene.started_s
-    ready &= part[:, REDUNDANT] <= config.parts.hidden_share
-    ready &= part[:, SEEN_S] == scene.now_s
-    chosen = waiting[ready]
-    scene.tentative = len(waiting) - len(chosen)
-    rows[chosen, ID] = np.arange(last_id + 1, last_id + 1 + len(chosen))
-    known = rows[:, ID][rows[:, ID] > 0.0]
-    scene.in_order = bool((known[1:] > known[:-1]).all())
-    return last_id + len(chosen)
+        enough &= ~reentry.entering(scene, waiting, config)
+    enough |= scene.now_s == scene.started_s
+    enough &= part[:, REDUNDANT] <= config.parts.hidden_share
+    enough &= part[:, SEEN_S] == scene.now_s
+    chosen: Indices = waiting[enough]
+    return chosen
 
 
 def _common_velocity(scene: Scene, config: SortConfig) -> Floats:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from trackers import association
+
 Indices = NDArray[np.intp]
 
 
@@ -33,6 +35,10 @@ class Matches:
         self.owner[j] = i
         self.left -= len(j)
         self._pairs.append((i, j))
+
+    def assign(self, i: Indices, j: Indices, gain: NDArray[np.float64]) -> None:
+        """Record those of the pairs i[k], j[k] that gain most together: `association.assign`."""
+        self.add(*association.assign(i, j, gain, self.shape))
 
     def release(self, j: Indices) -> None:
         """Take detections `j` from whoever has them."""

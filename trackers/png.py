@@ -38,7 +38,12 @@ def read_indices(path: Path) -> NDArray[np.uint8]:
             raise ValueError(
                 f"{path}: expected a palette or grey PNG of at most 8 bits, without interlacing"
             )
-        lines = raw.reshape(height, -1)
+        length = 1 + (width * depth + 7) // 8
+        if height == 0 or len(raw) != height * length:
+            raise ValueError(
+                f"{path}: damaged PNG ({len(raw)} bytes of pixels, {height} x {length} expected)"
+            )
+        lines = raw.reshape(height, length)
     except (struct.error, zlib.error) as error:
         raise ValueError(f"{path}: damaged PNG ({error})") from error
     bytes_ = _unfilter(lines[:, 0], lines[:, 1:].copy())

@@ -58,7 +58,7 @@ def carry(
     """
     if len(index) == 0:
         return
-    table, there = scene.table, scene.found()
+    table, there = scene.table, scene.found_rows()
     others = scene.masks(there)
     for i in index.tolist():
         row, move = table.rows[i : i + 1], shown_move(scene, i, picture, config)

@@ -65,12 +65,12 @@ def _recent(scene: Scene, config: SortConfig) -> Indices:
     recent = unseen_s <= config.coast_s
     # Who was followed for two frames only is not believed for longer than that.
     recent &= unseen_s <= seen_s - table.rows[:, BORN_S]
-    if scene.tentative:
+    if table.tentative:
         recent &= table.ids > 0.0
     if table.crops:
         recent &= table.rows[:, REDUNDANT] <= config.parts.hidden_share
     index: Indices = recent.nonzero()[0]
-    return index if scene.in_order else index.take(table.ids.take(index).argsort())
+    return index if table.in_order else index.take(table.ids.take(index).argsort())
 
 
 def _in_view(scene: Scene, rows: Floats, masks: Masks, config: SortConfig) -> Indices:

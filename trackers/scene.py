@@ -20,7 +20,7 @@ Indices = NDArray[np.intp]
 EDGE = 0.02
 """A box so near to the picture's edge, in shares of the picture's sides, touches it."""
 
-_NUMBERS = ("started_s", "before_s", "now_s", "moved_s", "tentative", "frame", "in_order")
+_NUMBERS = ("started_s", "before_s", "now_s", "moved_s", "frame")
 
 
 class Scene:
@@ -39,12 +39,8 @@ class Scene:
         """Time of the last frame that was looked at."""
         self.moved_s = -math.inf
         """Time to which the filters have moved: that of the last frame, looked at or not."""
-        self.tentative = 0
-        """Tracklets without identity."""
         self.frame = 0
         """Frames looked at."""
-        self.in_order = True
-        """Whether the identities in the table ascend."""
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything, as arrays for `restore`."""
@@ -94,13 +90,13 @@ class Scene:
         seen_s = self.table.seen_s
         return np.asarray((self.now_s - seen_s <= patience_s) | (seen_s == self.before_s))
 
-    def found(self) -> Indices:
-        """Rows that the detector saw in the last frame that was looked at."""
+    def found_rows(self) -> Indices:
+        """Rows of what the detector saw in the last frame that was looked at."""
         index: Indices = (self.table.rows[:, FOUND_S] == self.now_s).nonzero()[0]
         return index
 
-    def seen(self) -> Indices:
-        """The same, and those that their patches found."""
+    def seen_rows(self) -> Indices:
+        """The same, and of what patches found."""
         index: Indices = (self.table.rows[:, SEEN_S] == self.now_s).nonzero()[0]
         return index
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from trackers import boxes as boxlib
 from trackers.config import SortConfig
 from trackers.detections import Detections
+from trackers.masks import Masks
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -37,6 +38,7 @@ class Sightings:
         if self.masks is not None:
             self.mask_areas: Floats = self.masks.areas().astype(np.float64)
             """`(M,)` pixels of the masks, where there are any."""
+            self._check_masks(self.masks)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -63,6 +65,17 @@ class Sightings:
         if not (width > 0.0 and height > 0.0 and 0.0 <= lowest <= highest <= 1.0):
             _complain(self.boxes, self.scores)
         return float(lowest)
+
+    def _check_masks(self, masks: Masks) -> None:
+        """Raise ValueError if one reaches beyond the picture."""
+        height, width = masks.size
+        beyond = (masks.extents < 0) | (masks.extents > (width, height, width, height))
+        if beyond.any():
+            row = int(beyond.any(1).argmax())
+            raise ValueError(
+                f"Detections.masks row {row} reaches beyond the picture of {width}x{height}: "
+                f"{masks.extents[row].tolist()}; cut it, as Masks.moved does"
+            )
 
     def kinds(self, config: SortConfig) -> Indices:
         """`(M,)` column of `PASSES` for each detection."""

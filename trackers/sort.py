@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trackers import association, life, occlusion, parts, pursuit, reentry
+from trackers import association, gains, life, occlusion, parts, pursuit, reentry
 from trackers import boxes as boxlib
 from trackers.config import SortConfig
 from trackers.detections import Detections
@@ -27,7 +27,7 @@ from trackers.matches import Matches
 from trackers.patches import Picture
 from trackers.report import is_steady, report
 from trackers.scene import Scene
-from trackers.sightings import Sightings, to_extents
+from trackers.sightings import Sightings
 from trackers.tracklets import (
     AREA,
     CENTRE,
@@ -38,7 +38,6 @@ from trackers.tracklets import (
     MEASURED,
     REDUNDANT,
     SCORE,
-    SIDES,
     WHOLE,
 )
 from trackers.tracks import Tracks
@@ -58,10 +57,6 @@ PASSES = np.array(
     ]
 )
 FORGOTTEN = 4
-
-GROWTH = 5.0
-"""No mask gets that many times larger or smaller from one sighting to the next, unless recovery
-finds the box in its place."""
 
 
 class SortTracker:
@@ -121,8 +116,11 @@ class SortTracker:
         if seen.masks is not None:
             self._judge(seen.masks)
         if picture is not None:
-            scene.table.look(scene.found(), picture)
-        self._last_id = life.confirm(scene, self._last_id, config)
+            scene.table.look(scene.found_rows(), picture)
+        if scene.table.tentative:
+            chosen = life.ready(scene, config)
+            scene.table.confirm(chosen, self._last_id + 1)
+            self._last_id += len(chosen)
         return report(scene, config)
 
     def coast(self, time_s: float, picture: Picture | None = None) -> Tracks:
@@ -149,13 +147,13 @@ class SortTracker:
         table, config = self._scene.table, self.config
         matches = Matches(len(table), len(seen))
         expected = boxlib.to_corners(table.rows[:, CENTRE])
-        i, j, sides = boxlib.overlaps(expected, seen.boxes)
+        i, j, _ = pairs = boxlib.overlaps(expected, seen.boxes)
         if len(i):
-            overlap, gain = self._gain(i, j, sides, seen)
+            now_s = self._scene.now_s
+            overlap, gain = gains.overlap_and_gain(table, seen, pairs, config, now_s)
             if self._is_plain(seen):
                 k = (overlap > config.min_overlap).nonzero()[0]
-                pairs = i.take(k), j.take(k), gain.take(k)
-                matches.add(*association.assign(*pairs, matches.shape))
+                matches.assign(i.take(k), j.take(k), gain.take(k))
             else:
                 turn = PASSES[self._kinds().take(i), seen.kinds(config).take(j)]
                 turn *= overlap > self._min_overlap.take(turn)
@@ -164,69 +162,19 @@ class SortTracker:
                 # 3. Tentative tracklets get the strong detections that are left.
                 for number in (STRONG, WEAK, TENTATIVE):
                     k = ((turn == number) & matches.free(i, j)).nonzero()[0]
-                    pairs = i.take(k), j.take(k), gain.take(k)
-                    matches.add(*association.assign(*pairs, matches.shape))
+                    matches.assign(i.take(k), j.take(k), gain.take(k))
         # 4. Who did not move as expected may still be near the place where it was seen last.
         if matches.left:
             self._recover(seen, matches)
         # 5. Who has no identity yet may be somebody who was lost long ago, by appearance.
-        if matches.left or self._scene.tentative:
+        if matches.left or self._scene.table.tentative:
             self._resume(*reentry.recognised(self._scene, seen, matches, config), seen, matches)
         return matches
 
     def _is_plain(self, seen: Sightings) -> bool:
         """Whether all pairs belong to pass 1: most frames of a detector without appearance."""
         strong = seen.lowest_score >= self.config.strong_score
-        return strong and self._scene.tentative == 0 and seen.features is None
-
-    def _gain(
-        self, i: Indices, j: Indices, sides: Floats, seen: Sightings
-    ) -> tuple[Floats, Floats]:
-        """`(K,)` overlap of each pair and `(K,)` what matching it is worth.
-
-        Args:
-            i: `(K,)` tracklet of each pair.
-            j: `(K,)` detection of each pair.
-            sides: `(2, K)` width and height of the intersection; used up.
-            seen: The detections.
-        """
-        table = self._scene.table
-        shared, mine = to_extents(sides), to_extents(table.rows.T[SIDES].copy())
-        overlap, tall = association.overlap_gain(shared, mine.take(i, 1), seen.extents.take(j, 1))
-        gain = overlap + self.config.height_weight * tall
-        if seen.masks is not None and self.config.mask_weight:
-            blend = self._blend_masks(i, j, shared[0], overlap, seen)
-            gain += blend - overlap
-            overlap = np.maximum(overlap, blend)
-            areas = table.rows[:, AREA].take(i), seen.mask_areas.take(j)
-            overlap[association.growth(*areas) > GROWTH] = 0.0
-        if seen.features is not None and table.features is not None:
-            alike = association.appearance_gain(table.features, seen.features)[i, j]
-            same, weight = self.config.reentry_similarity, self.config.appearance_weight
-            gain = association.familiar_gain(gain, alike, same, weight)
-        return overlap, gain
-
-    def _blend_masks(
-        self, i: Indices, j: Indices, shared: Floats, overlap: Floats, seen: Sightings
-    ) -> Floats:
-        """`(K,)` blended overlap of boxes and of masks, 0 where no masks could make it enough.
-
-        Two masks share no more than their boxes do, nor more than the smaller one, which bounds
-        their IoU and spares most comparisons in a crowd.
-        """
-        assert seen.masks is not None
-        table, weight, least = self._scene.table, self.config.mask_weight, self._min_overlap.min()
-        a, b = table.rows[:, AREA].take(i), seen.mask_areas.take(j)
-        most = np.minimum(np.minimum(a, b), shared)
-        bound = association.overlap_gain(most, a, np.maximum(b, 1.0))
-        near = (association.blended_gain(overlap, bound, weight) > least).nonzero()[0]
-        everybody = np.arange(len(table))
-        last = table.expected_masks(seen.masks.size, everybody, self._scene.now_s)
-        pixels = last.intersections(i.take(near), seen.masks, j.take(near))
-        masks = association.overlap_gain(pixels, a.take(near), np.maximum(b.take(near), 1.0))
-        out = np.zeros(len(i))
-        out[near] = association.blended_gain(overlap.take(near), masks, weight)
-        return out
+        return strong and self._scene.table.tentative == 0 and seen.features is None
 
     def _kinds(self) -> Indices:
         """`(N,)` row of `PASSES` for each tracklet."""
@@ -297,7 +245,7 @@ class SortTracker:
     def _judge(self, masks: Masks) -> None:
         """Keep account of who is part or copy of another: see `trackers.parts`."""
         scene, table, config = self._scene, self._scene.table, self.config.parts
-        index = scene.seen()
+        index = scene.seen_rows()
         rows = table.rows.take(index, 0)
         seen = table.masks(masks.size, index)
         now = parts.redundancy(rows, seen, config, scene.now_s, scene.started_s)
@@ -321,8 +269,8 @@ class SortTracker:
                 raise ValueError("Detections.features should be given in every frame or in none")
         size = None if detections.masks is None else detections.masks.size
         _check_picture(picture, size)
-        # An empty frame says nothing of a detector of boxes, even if it says its size.
-        if len(detections) or table.crops or not len(table):
+        # An empty frame says nothing of the detector, but for its size where that is not known.
+        if len(detections) or (size is not None and (table.crops or not len(table))):
             self._scene.size = size
 
 

@@ -67,6 +67,10 @@ class Tracklets:
         self.extents: NDArray[np.int32] = np.zeros((0, 4), np.int32)
         self.patches: list[Patch | None] = []
         self.features: NDArray[np.float32] | None = None
+        self.tentative = 0
+        """How many have no identity."""
+        self.in_order = True
+        """Whether the identities ascend."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -76,7 +80,7 @@ class Tracklets:
 
     @property
     def boxes(self) -> Floats:
-        """`(N, 4)` boxes as measured last."""
+        """`(N, 4)` boxes as measured last, or as moved with the patch since."""
         return self.rows[:, BOX]
 
     @property
@@ -86,7 +90,7 @@ class Tracklets:
 
     @property
     def seen_s(self) -> Floats:
-        """`(N,)` time of the last measurement in seconds."""
+        """`(N,)` time last seen, by the detector or by the patch, in seconds."""
         return self.rows[:, SEEN_S]
 
     def predict(self, model: KalmanModel, dt_s: float) -> None:
@@ -141,8 +145,21 @@ class Tracklets:
         if features is not None:
             mine = features.take(index, 0)
             old = self.features
-            self.features = mine if old is None else np.concatenate((old, mine))
+            self.features = mine if old is None or not len(old) else np.concatenate((old, mine))
+        elif not len(self.rows):
+            self.features = None
         self.rows = np.concatenate((self.rows, rows))
+        self.tentative += len(rows)
+
+    def confirm(self, index: Indices, first_id: int) -> None:
+        """Give the rows at `index` identities from `first_id` on."""
+        self.rows[index, ID] = np.arange(first_id, first_id + len(index))
+        self._count()
+
+    def _count(self) -> None:
+        known = self.ids[self.ids > 0.0]
+        self.tentative = len(self) - len(known)
+        self.in_order = bool((known[1:] > known[:-1]).all())
 
     def keep(self, index: Indices) -> None:
         """Forget every row but those at `index`."""
@@ -153,6 +170,7 @@ class Tracklets:
         self.patches = [self.patches[i] for i in index.tolist()]
         if self.features is not None:
             self.features = self.features.take(index, 0)
+        self._count()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything, as arrays for `restore`; crops as bits, one after another."""
@@ -186,9 +204,10 @@ class Tracklets:
             for samples, (height, width, step) in zip(looks, steps.tolist(), strict=True)
         ]
         self.features = state["features"].copy() if "features" in state else None
+        self._count()
 
     def masks(self, size: tuple[int, int], index: Indices) -> Masks:
-        """The last masks of the rows at `index`, as measured."""
+        """The last masks of the rows at `index`."""
         crops = [self.crops[i] for i in index.tolist()]
         return Masks.placed(size, self.extents.take(index, 0), crops)
 

@@ -55,7 +55,7 @@ def measure_norms(network: DeepMask, photographs: Sequence[Photograph]) -> None:
 
 
 def norms_of(network: DeepMask) -> list[nn.BatchNorm2d]:
-    """Those of the trunk; there are no others."""
+    """Those of the trunk; those of pyramid and heads learn their statistics in training."""
     return [m for m in network.trunk.modules() if isinstance(m, nn.BatchNorm2d)]
 
 

@@ -74,7 +74,7 @@ class ImageSource:
             width=first.shape[1],
             height=first.shape[0],
             is_live=bool(config.live),
-            rate=Fraction(len(times_s) / images.duration_s).limit_denominator(1001),
+            rate=Fraction(len(times_s) / images.duration_s).limit_denominator(1_000_000),
             frame_count=len(self._part),
             duration_s=min(images.duration_s - config.start_s, config.duration_s or float("inf")),
         )

@@ -174,6 +174,18 @@ def test_the_network_sees_less_where_there_is_less_to_see(
     assert asked == [pytest.approx(size_px, rel=0.05)]
 
 
+def test_no_look_is_taken_twice_where_sizes_end_up_the_same() -> None:
+    asked: list[int] = []
+
+    def opened(config: DetectorConfig) -> Detector:
+        asked.extend(config.sizes_px)
+        return ScriptedDetector()
+
+    tiny = [[0.5, 0.5], [0.51, 0.5], [0.51, 0.51]]
+    open_in_region(opened, DetectorConfig(sizes_px=(512, 768)), tiny, INFO)
+    assert asked == [SMALLEST_PX]
+
+
 def test_it_goes_around_all_that_a_detector_is() -> None:
     inner = ScriptedDetector(bright_discs, concurrency=3)
     detector = open_in_region(lambda _: inner, DetectorConfig(), LEFT_HALF, INFO)

@@ -68,6 +68,10 @@ def test_other_files_are_refused(tmp_path):
     path.write_bytes(png(image, 4, 8, [0])[:45])
     with pytest.raises(ValueError, match="damaged PNG"):
         read_indices(path)
+    for wide, lines in ((4, image[:, :2]), (4, image[:3, :3]), (0, image[:0])):
+        path.write_bytes(png(lines, wide, 8, [0]))
+        with pytest.raises(ValueError, match="a.png: damaged PNG"):
+            read_indices(path)
     path.write_bytes(png(np.zeros((4, 8), np.uint8), 4, 16, [0]))
     with pytest.raises(ValueError, match="at most 8 bits"):
         read_indices(path)

@@ -845,6 +845,33 @@ def test_an_empty_frame_with_a_size_does_not_make_masks_of_boxes():
     assert tracks.masks is None
 
 
+def test_an_empty_frame_without_size_leaves_the_masks_in_place():
+    box, tracker = box_at(100, 100), SortTracker()
+    for k in range(5):
+        tracker.update(detections([box], masks=ellipses([box])), k / 25)
+    tracks = tracker.update(Detections.empty(), 5 / 25)
+    assert tracks.ids.tolist() == [1]
+    assert tracks.masks is not None
+    np.testing.assert_array_equal(tracks.masks.full(0), ellipses([box]).full(0))
+
+
+@pytest.mark.parametrize("features", [None, np.eye(3, dtype=np.float32)[:1]], ids=["none", "wider"])
+def test_other_features_may_come_once_all_is_forgotten(features):
+    tracker = SortTracker()
+    tracker.update(detections([box_at(20, 30)], features=np.ones((1, 2), np.float32)), 0.0)
+    tracker.update(Detections.empty(), 20.0)
+    tracker.update(Detections.empty(), 20.1)
+    for k in range(3):
+        tracks = tracker.update(detections([box_at(20, 30)], features=features), 21 + k / 25)
+    assert tracks.ids.tolist() == [2]
+
+
+def test_a_mask_beyond_the_picture_is_refused():
+    mask = Masks((48, 64), np.array([[50, 10]], np.int32), (np.ones((20, 20), bool),))
+    with pytest.raises(ValueError, match="masks row 0 reaches beyond the picture of 64x48"):
+        SortTracker().update(detections([[50, 10, 70, 30]], masks=mask), 0.0)
+
+
 def test_boxes_that_never_move_stay_where_they_are():
     tracker = SortTracker()
     still = detections([box_at(40 * k, 30) for k in range(8)])
