@@ -63,8 +63,9 @@ class Connection:
     Use it from one thread at a time: closing while another thread reads crashes FFmpeg. A camera
     or stream that goes silent is waited for only so long, whatever FFmpeg does.
 
-    `lost_at_end` is how many packets after the last picture could not be decoded, once the end
-    is reached.
+    `is_pieced` tells whether it comes as a list of pieces, `is_sized` whether it says how many
+    bytes it has, as a file on a web server does; `lost_at_end` how many packets after the last
+    picture could not be decoded, once the end is reached.
 
     Args:
         source: What to open.
@@ -95,7 +96,8 @@ class Connection:
             self._container = self._wait(self._open)
             self.stream = _video_stream(self._source, self._container)
             self.is_pieced = self._container.format.name in _PIECES
-            self.is_live = _is_live(self._source, self._config, self._container)
+            self.is_sized = not self.is_pieced and self._container.size > 0
+            self.is_live = _is_live(self._source, self._config, self._container, self.is_sized)
             self.duration_s = _duration_s(self.stream, self._container)
             self._prepare_decoder()
             self._pictures: Iterator[Picture] = self._decode()
@@ -424,9 +426,11 @@ def _duration_s(stream: VideoStream, container: InputContainer) -> float | None:
     return end / av.time_base if end > 0 else None
 
 
-def _is_live(source: Input, config: SourceConfig, container: InputContainer) -> bool:
+def _is_live(
+    source: Input, config: SourceConfig, container: InputContainer, is_sized: bool
+) -> bool:
     if config.live is not None:
         return config.live
     if source.kind is Kind.STREAM:
-        return container.duration is None
+        return container.duration is None and not is_sized
     return source.kind is Kind.CAMERA

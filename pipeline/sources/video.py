@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 8.0
+STEADY_S = 10.0
+"""What is lost sooner after it came back was not back: the time to wait for it goes on."""
 
 EARLY_S = 2.0
 """A file whose pictures end so long before the time it claims gets a warning."""
@@ -49,6 +52,7 @@ class VideoSource:
         self._closing = threading.Event()
         self._owner = threading.Lock()  # held by the one who may use the connection
         self._connection = Connection(source, config, self._closing)
+        self._away_s, self._retry_s, self._back_at = 0.0, FIRST_RETRY_S, -math.inf
         try:
             self._converter = Converter(is_camera=source.kind is Kind.CAMERA)
             image = self._converter(self._connection.first)
@@ -168,16 +172,17 @@ class VideoSource:
         Raises:
             SourceBroken: If it does not come back within `reconnect_s`.
         """
-        limit_s = self._config.reconnect_s
         label = self._source.label
-        log.warning("%s: lost (%s); trying again for %g s", label, why, limit_s)
         self._connection.close()
         lost_at = time.perf_counter()
-        retry_s = FIRST_RETRY_S
+        if lost_at - self._back_at > STEADY_S:
+            self._away_s, self._retry_s = 0.0, FIRST_RETRY_S
+        limit_s = self._config.reconnect_s - self._away_s
+        log.warning("%s: lost (%s); trying again for %.3g s", label, why, limit_s)
         while (left_s := lost_at + limit_s - time.perf_counter()) > 0:
-            if self._closing.wait(min(retry_s * random.uniform(0.5, 1.0), left_s)):
+            if self._closing.wait(min(self._retry_s * random.uniform(0.5, 1.0), left_s)):
                 return False
-            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+            self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
             try:
                 self._connection = Connection(self._source, self._config, self._closing)
             except SourceError as error:
@@ -185,18 +190,24 @@ class VideoSource:
                     return False
                 log.info("%s", error)
                 continue
-            away_s = time.perf_counter() - lost_at
+            self._back_at = time.perf_counter()
+            away_s = self._back_at - lost_at
+            self._away_s += away_s
             first = self._connection.first
             log.warning("%s: back after %.1f s, %dx%d", label, away_s, first.width, first.height)
             return True
-        raise self._broken(f"{why}, and it did not come back within {limit_s:g} s")
+        to_stay = " to stay" if self._away_s else ""
+        raise self._broken(
+            f"{why}, and it did not come back{to_stay} within {self._config.reconnect_s:g} s"
+        )
 
     def _broken(self, why: str) -> SourceBroken:
         return SourceBroken(f"{self._source.kind.value} {self._source.label!r} broke off: {why}")
 
     def _reconnects(self) -> bool:
-        is_endless = self._source.kind is Kind.STREAM and self._connection.duration_s is None
-        return is_endless and self._config.reconnect_s > 0
+        connection = self._connection
+        is_endless = connection.duration_s is None and not connection.is_sized
+        return is_endless and self._source.kind is Kind.STREAM and self._config.reconnect_s > 0
 
     def _has_an_end(self) -> bool:
         """Tell whether the end of what comes is the end of the source."""
