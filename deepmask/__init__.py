@@ -2,3 +2,9 @@
 
 Tensors only: no video, no threads, no identities.
 """
+
+import sys
+
+# OpenVINO tells Google Analytics each time that it is imported or converts a network, unless it
+# does not find this package. Who points a camera at something has not agreed to that.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

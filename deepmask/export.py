@@ -114,6 +114,12 @@ def _save(model: openvino.Model, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.stem}-") as folder:
         partial = Path(folder) / path.name
         # Half as large in float16, but then the linear layers widen them in each request.
-        openvino.save_model(model, partial, compress_to_fp16=False)
+        try:
+            openvino.save_model(model, partial, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise OSError(
+                f"the converted network cannot be written in {path.parent} ({error}): the disk or "
+                "quota is full; set XDG_CACHE_HOME to a folder with room"
+            ) from error
         partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
         partial.replace(path)

@@ -31,6 +31,9 @@ from deepmask.proposals import Windows, choose_cells
 
 log = logging.getLogger(__name__)
 
+ROOM_BYTES = 50 * 10**6
+"""What the converted network takes in its cache, and some more."""
+
 MOST_SHAPES = 32
 """Networks compiled for so many input sizes are kept, those used last: each takes some 60 MB."""
 
@@ -169,7 +172,8 @@ class OpenVinoRuntime:
             from deepmask import checkpoint
 
             config = checkpoint.load(self.weights).config
-            path.write_text(json.dumps(dataclasses.asdict(config)), encoding="utf-8")
+            with contextlib.suppress(OSError):  # a full disk: it is asked for again
+                path.write_text(json.dumps(dataclasses.asdict(config)), encoding="utf-8")
             return config
 
     def _open(self, name: str, size: tuple[int, int] | None = None) -> Any:
@@ -288,24 +292,31 @@ def _latest(kept: dict[tuple[int, int], Any], size: tuple[int, int]) -> Any:
 def _cache_folder(weights: Path) -> Path:
     """Where the graphs made of `weights` are kept: below XDG_CACHE_HOME, else ~/.cache.
 
-    Where that cannot be written, below the system's folder for temporary files.
+    Where that cannot be written or is full, below the system's folder for temporary files.
     """
     import openvino
 
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
     version = openvino.__version__.split("-")[0]
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     owner = os.getuid() if hasattr(os, "getuid") else "user"  # not on Windows
-    for root in (user, Path(tempfile.gettempdir()) / f"cache-{owner}"):
+    roots = [Path(tempfile.gettempdir()) / f"cache-{owner}"]
+    with contextlib.suppress(RuntimeError):  # nobody's home
+        roots.insert(0, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"))
+    for root in roots:
         folder = root / "deepmask-tracking" / f"{digest}-{version}-{FORMAT}"
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if os.access(folder, os.W_OK):
+            is_filled = (folder / "draw.xml").is_file()
+            if os.access(folder, os.W_OK) and (is_filled or _free_bytes(folder) > ROOM_BYTES):
                 for old in folder.parent.glob(f"{digest}-{version}-*"):
                     if old != folder:  # of an earlier version of this project
                         shutil.rmtree(old, ignore_errors=True)
                 return folder
     raise OSError(
-        f"no folder for the converted network: neither {user} nor {root} can be written; "
-        "set XDG_CACHE_HOME to one that can"
+        f"no folder for the converted network: {' and '.join(map(str, roots))} cannot be written "
+        f"or have less than {ROOM_BYTES // 10**6} MB left; set XDG_CACHE_HOME to one with room"
     )
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free

@@ -11,6 +11,8 @@ This room knows video, threads, drawing and files. It loads its parts when they 
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,10 @@ from typing import TYPE_CHECKING, Any
 # Before numpy is loaded: its matrices here are small, and shared among threads they cost half as
 # much CPU time again, taken from the network.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+if sys.argv[:1] == ["-m"]:  # Python looks for `pipeline.run`, to run it
+    # While that is imported Ctrl-C ends the program as any other, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 if TYPE_CHECKING:
     from pipeline.frames import Frame

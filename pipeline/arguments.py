@@ -65,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--save",
         metavar="LIST",
+        action="append",
+        default=[],
         help=f"outputs, from {formats}; jsonl:FILE for a file of its own, jsonl:- for stdout; "
         "default: video,jsonl",
     )
@@ -99,7 +101,7 @@ def settings(arguments: argparse.Namespace) -> PipelineConfig:
     flags = {
         "source.source": arguments.source[0] if arguments.source else None,
         "output.directory": arguments.output,
-        "output.save": arguments.save,
+        "output.save": ",".join(arguments.save) or None,
         "output.view": arguments.view,
         "detector.device": arguments.device,
         "source.start_s": arguments.start,

@@ -127,11 +127,16 @@ def load(name: str) -> Image:
     plain = colour(name)
     if plain is not None:
         return np.array([[[*plain, 255]]], np.uint8)
-    found = cv2.imread(str(user_path(name)), cv2.IMREAD_UNCHANGED)
+    file = str(user_path(name))
+    found = cv2.imread(file, cv2.IMREAD_UNCHANGED)
+    if found is not None and (found.ndim == 2 or found.shape[2] < 4):
+        # Without alpha OpenCV turns it as EXIF says.
+        found = cv2.imread(file, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if found is None:
         raise PipelineError(f"cannot read the picture {name!r}: no format that OpenCV knows")
     if found.dtype != np.uint8:
-        found = cv2.convertScaleAbs(found, alpha=1 / 257)
+        is_float = np.issubdtype(found.dtype, np.floating)
+        found = cv2.convertScaleAbs(found, alpha=255 if is_float else 1 / 257)
     codes = {2: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA, 4: cv2.COLOR_BGRA2RGBA}
     code = codes[found.ndim if found.ndim == 2 else found.shape[2]]
     return cast(Image, cv2.cvtColor(found, code))

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import configs
@@ -44,10 +44,14 @@ def record(
     finally:
         if folder is not None:
             summary = json.dumps(as_dict(stats.summary(error)), indent=2)
+            partial = folder / f".{SUMMARY}.part"
             try:
-                (folder / SUMMARY).write_text(summary + "\n", encoding="utf-8")
+                partial.write_text(summary + "\n", encoding="utf-8")
+                partial.replace(folder / SUMMARY)
             except OSError as full:
                 log.warning("cannot write the summary: %s", full.strerror)
+                with suppress(OSError):
+                    partial.unlink()
 
 
 def _write_settings(path: Path, config: PipelineConfig) -> None:

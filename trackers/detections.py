@@ -24,9 +24,17 @@ class Detections:
     """N masks, or None from a detector that gives boxes only."""
 
     features: NDArray[np.float32] | None = None
-    """`(N, C)` unit vectors of appearance, or None."""
+    """`(N, C)` vectors of appearance, or None. Their directions count, not their lengths."""
 
     def __post_init__(self) -> None:
+        for name, array in (("boxes", self.boxes), ("scores", self.scores)):
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"Detections.{name} should be an array, got {type(array)}")
+        if not isinstance(self.masks, Masks | None):
+            raise ValueError(
+                "Detections.masks should be Masks, which Masks.from_dense makes of an array "
+                f"(N, H, W), got {type(self.masks)}"
+            )
         n = len(self.boxes)
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
             raise ValueError(f"Detections.boxes should be (N, 4), got {self.boxes.shape}")

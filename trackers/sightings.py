@@ -17,6 +17,9 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 
+TINY = np.float32(1e-9)
+
+
 class Sightings:
     """The detections of one frame, checked and in float64, with what is computed only once."""
 
@@ -34,7 +37,8 @@ class Sightings:
         self.lowest_score = self._check(sides_and_scores)
         self.extents = to_extents(sides_and_scores[:2])
         """`(2, M)` areas and heights of the boxes."""
-        self.masks, self.features = detections.masks, detections.features
+        self.masks = detections.masks
+        self.features = None if detections.features is None else _unit(detections.features)
         if self.masks is not None:
             self.mask_areas: Floats = self.masks.areas().astype(np.float64)
             """`(M,)` pixels of the masks, where there are any."""
@@ -82,6 +86,20 @@ class Sightings:
         kinds = (self.scores < config.strong_score).astype(np.intp)
         kinds += self.scores < config.weak_score
         return kinds
+
+
+def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors `(M, C)` at length 1; those of zeros as they are.
+
+    Raises:
+        ValueError: One is not finite.
+    """
+    lengths = np.sqrt(np.einsum("ij,ij->i", features, features))
+    if not np.isfinite(lengths).all():
+        row = int(np.isfinite(lengths).argmin())
+        raise ValueError(f"Detections.features row {row} is not finite")
+    unit: NDArray[np.float32] = features / np.maximum(lengths, TINY)[:, None]
+    return unit
 
 
 def to_extents(sides: Floats) -> Floats:

@@ -267,6 +267,10 @@ class SortTracker:
                 raise ValueError("Detections.masks should be given in every frame or in none")
             if (detections.features is not None) != (table.features is not None):
                 raise ValueError("Detections.features should be given in every frame or in none")
+            if detections.features is not None and table.features is not None:
+                wanted, got = table.features.shape[1], detections.features.shape[1]
+                if got != wanted:
+                    raise ValueError(f"Detections.features should be (N, {wanted}), got (N, {got})")
         size = None if detections.masks is None else detections.masks.size
         _check_picture(picture, size)
         # An empty frame says nothing of the detector, but for its size where that is not known.

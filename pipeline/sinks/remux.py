@@ -47,6 +47,15 @@ def remux(pictures: Path, target: Path, sound: str | None = None, first_s: float
         _copy(pictures, target, None, first_s)
 
 
+def has_sound(path: str) -> bool:
+    """Whether there is an audio stream in a file; False where it cannot be read."""
+    try:
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
+            return bool(container.streams.audio)
+    except (FFmpegError, ValueError):
+        return False
+
+
 def first_packets(path: Path, number: int) -> Iterator[Packet[Any]]:
     """The first packets of the pictures in a file, up to `number`, as their encoder gave them."""
     with av.open(str(path)) as container:

@@ -21,7 +21,7 @@ from pipeline.errors import SinkError
 from pipeline.frames import VideoInfo
 from pipeline.sinks.base import Result, SinkContext, State
 from pipeline.sinks.config import OutputConfig
-from pipeline.sinks.remux import count, first_packets, remux
+from pipeline.sinks.remux import count, first_packets, has_sound, remux
 from pipeline.sinks.wholefile import WholeFile
 
 log = logging.getLogger(__name__)
@@ -130,6 +130,9 @@ class VideoSink:
             self._path.unlink(missing_ok=True)
         elif self._is_mp4:
             self._index_first()
+        elif self._sound is not None and has_sound(self._sound):
+            kinds = ", ".join(sorted(_MP4))
+            log.warning("%s is without sound, which is copied into %s only", self._path, kinds)
 
     def _open(self) -> av.container.OutputContainer:
         if self._file is None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from deepmask import checkpoint
+from deepmask import runtime as runtime_module
 from deepmask.checkpoint import CheckpointError
 from deepmask.config import DeepMaskConfig
 from deepmask.deploy import DeployConfig, DeviceError, open_runtime
@@ -138,6 +139,41 @@ def test_a_damaged_cache_is_made_anew(weights, image, cache):
         path.write_bytes(b"")
     after = OpenVinoRuntime(weights, threads=1)(image, SIZE, 0.3, 5)
     np.testing.assert_allclose(after.scores, before.scores, atol=1e-5)
+
+
+def test_a_full_disk_sends_the_cache_elsewhere(weights, cache, tmp_path, monkeypatch):
+    spare = tmp_path / "spare"
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(spare))
+    free = runtime_module._free_bytes
+    monkeypatch.setattr(
+        runtime_module, "_free_bytes", lambda f: free(f) if spare in f.parents else 10**6
+    )
+    assert spare in runtime_module._cache_folder(weights).parents
+    monkeypatch.setattr(runtime_module, "_free_bytes", lambda _: 10**6)
+    with pytest.raises(OSError, match="50 MB left; set XDG_CACHE_HOME to one with room"):
+        runtime_module._cache_folder(weights)
+
+
+def test_a_disk_that_is_full_in_the_middle_is_named(weights, cache, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr("openvino.save_model", full)
+    with pytest.raises(OSError, match="quota is full; set XDG_CACHE_HOME"):
+        OpenVinoRuntime(weights, threads=1)
+    assert not [*cache.rglob("*.bin")]
+
+
+def test_nobody_has_no_home(weights, monkeypatch, tmp_path):
+    """A service may run as a user whom the system does not know."""
+
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", nowhere)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    assert tmp_path in runtime_module._cache_folder(weights).parents
 
 
 def test_what_cannot_be_kept_is_computed_all_the_same(weights, image, cache, monkeypatch, caplog):
@@ -282,3 +318,13 @@ def test_one_graph_serves_all_sizes(size, weights, image, cache):
     assert len(pairs) > 15
     np.testing.assert_allclose(given.scores[mine], wanted.scores[theirs], atol=0.01)
     np.testing.assert_allclose(given.masks[mine], wanted.masks[theirs], atol=0.03)
+
+
+def test_nobody_is_told_that_it_runs():
+    """OpenVINO reports its imports and conversions to Google Analytics, unless it is kept from."""
+    code = (
+        "import deepmask.runtime, openvino.tools.ovc.telemetry_utils as used; "
+        "print(used.tm.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"

@@ -49,6 +49,29 @@ def picture_file(path: Path, rgba: tuple[int, ...], size: tuple[int, int] = (10,
     return str(path)
 
 
+def test_a_picture_of_a_phone_is_upright(tmp_path):
+    """20 x 10, red beside blue, to be turned to the right: 10 x 20, red above blue."""
+    image = np.zeros((10, 20, 3), np.uint8)
+    image[:, :10, 2], image[:, 10:, 0] = 255, 255
+    encoded = cv2.imencode(".jpg", image)[1].tobytes()
+    # APP1: a TIFF header and one entry, orientation 6 (EXIF 2.3, section 4.6.4).
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    path = tmp_path / "phone.jpg"
+    path.write_bytes(encoded[:2] + segment + encoded[2:])
+    found = effects.load(str(path))
+    assert found.shape == (20, 10, 4)
+    assert found[2, 5, 0] > 200
+    assert found[17, 5, 2] > 200
+
+
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint16, 65535), (np.float32, 1.0)])
+def test_pictures_of_more_than_8_bits(dtype, white, tmp_path):
+    path = tmp_path / "deep.tiff"
+    cv2.imwrite(str(path), np.full((4, 4, 3), white, dtype))
+    assert (effects.load(str(path)) == 255).all()
+
+
 @pytest.mark.parametrize("style", ["blur", "pixelate", "fill"])
 def test_privacy_changes_the_objects_and_nothing_else(style):
     tracks, first, second = two()

@@ -290,6 +290,15 @@ def test_sound_that_mp4_cannot_hold_is_left_out(tmp_path, scripted, capsys):
     assert len(decoded(tmp_path / "video.mp4")) == 75
 
 
+def test_sound_that_is_not_copied_into_another_container_is_named(tmp_path, scripted, capsys):
+    source = with_sound(tmp_path / "beeps.mp4", seconds=1.0)
+    scripted()
+    target = tmp_path / "out.mkv"
+    assert main(["--source", str(source), "--save", f"video:{target}"]) == 0
+    said = capsys.readouterr().err
+    assert f"{target} is without sound, which is copied into .m4v, .mov, .mp4 only" in said
+
+
 def test_frames_that_are_left_out_are_coasting(video, tmp_path, scripted):
     detector = scripted()
     arguments = ["--source", str(video), "--output", str(tmp_path), "--save", ALL]
@@ -515,6 +524,39 @@ def test_full_disk_is_one_line_and_leaves_the_rest_valid(video, tmp_path, script
     errors = [line for line in capsys.readouterr().err.splitlines() if "pipeline.run" in line]
     assert errors[-1] == "pipeline.run: cannot write to '/dev/full': No space left on device"
     assert len(decoded(tmp_path / "video.mp4")) == len(lines_of(tmp_path / "tracks.jsonl"))
+
+
+def test_a_summary_for_which_there_is_no_room_leaves_the_one_before(
+    video, tmp_path, scripted, capsys
+):
+    scripted()
+    arguments = ["--source", str(video), "--output", str(tmp_path), "--duration", "0.2"]
+    assert main(arguments) == 0
+    before = (tmp_path / "summary.json").read_bytes()
+    (tmp_path / ".summary.json.part").symlink_to("/dev/full")
+    assert main([*arguments, "--duration", "0.4"]) == 0
+    assert "cannot write the summary: No space left on device" in capsys.readouterr().err
+    assert (tmp_path / "summary.json").read_bytes() == before
+    assert not (tmp_path / ".summary.json.part").is_symlink()
+
+
+def test_save_may_be_given_more_than_once(video, tmp_path, scripted):
+    scripted()
+    arguments = ["--source", str(video), "--output", str(tmp_path), "--duration", "0.2"]
+    assert main([*arguments, "--save", "jsonl", "--save", "mot,csv"]) == 0
+    assert {"tracks.jsonl", "mot.txt", "tracks.csv"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_ctrl_c_while_it_is_imported_says_nothing():
+    command = [sys.executable, "-m", "pipeline.run", "--source", "demo", "--save", "jsonl:-"]
+    with Popen(command, stdout=PIPE, stderr=PIPE) as started:
+        while "numpy" not in Path(f"/proc/{started.pid}/maps").read_text(encoding="utf-8"):
+            time.sleep(0.001)
+        started.send_signal(signal.SIGINT)
+        _, said = started.communicate(timeout=60)
+    assert b"Traceback" not in said
+    assert started.returncode in (0, -signal.SIGINT)
 
 
 # Mistakes.

@@ -866,6 +866,38 @@ def test_other_features_may_come_once_all_is_forgotten(features):
     assert tracks.ids.tolist() == [2]
 
 
+def test_the_length_of_features_says_nothing():
+    """Who comes back looks like nobody known (cosine .2), whatever its detector's numbers are."""
+    looks = np.array([[1, 0], [0.2, 0.98]], np.float32)
+    for length in (1, 20):
+        frames = [detections([box_at(60, 60)], features=length * looks[:1])] * 5
+        frames += [detections([])] * 50
+        frames += [detections([box_at(90, 60)], features=length * looks[1:])] * 5
+        assert run(frames)[-1].ids.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (np.array([[1, 0, 0]], np.float32), r"should be \(N, 2\), got \(N, 3\)"),
+        (np.array([[np.nan, 0]], np.float32), "features row 0 is not finite"),
+    ],
+)
+def test_features_that_mean_nothing_are_refused(features, message):
+    tracker = SortTracker()
+    tracker.update(detections([box_at(20, 30)], features=np.ones((1, 2), np.float32)), 0.0)
+    with pytest.raises(ValueError, match=message):
+        tracker.update(detections([box_at(20, 30)], features=features), 0.1)
+
+
+def test_detections_name_what_they_cannot_take():
+    boxes, scores = np.array([box_at(20, 30)], np.float32), np.ones(1, np.float32)
+    with pytest.raises(ValueError, match=r"should be Masks, which Masks\.from_dense makes"):
+        Detections(boxes, scores, np.zeros((1, 48, 64), bool))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Detections\.boxes should be an array, got .*list"):
+        Detections(boxes.tolist(), scores)
+
+
 def test_a_mask_beyond_the_picture_is_refused():
     mask = Masks((48, 64), np.array([[50, 10]], np.int32), (np.ones((20, 20), bool),))
     with pytest.raises(ValueError, match="masks row 0 reaches beyond the picture of 64x48"):
