@@ -57,9 +57,7 @@ def detections(
         masks = [mask for mask in masks if mask.any()]
         scores = np.where(np.arange(len(masks)) < len(kept), 0.9, 0.6).astype(np.float32)
         stack = Masks.from_dense(np.array(masks, bool).reshape(-1, height, width))
-        shapes = np.array([crop.shape[::-1] for crop in stack.crops]).reshape(-1, 2)
-        boxes = np.concatenate([stack.offsets, stack.offsets + shapes], 1).astype(np.float32)
-        yield Detections(boxes, scores, stack)
+        yield Detections(stack.extents.astype(np.float32), scores, stack)
 
 
 def grown(rle: dict[str, Any], noise: Noise, rng: np.random.Generator) -> NDArray[np.bool_]:

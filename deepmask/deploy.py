@@ -63,7 +63,8 @@ class DeployConfig:
 
     batch: int = 8
     """Most pictures that a GPU looks at together, of those that wait for it; none waits for
-    others. At 1 every picture is through as soon as can be, on a CPU too."""
+    others. At 1 every picture is through as soon as can be, on a CPU too. Several sources share a
+    detector whose batch is their number, whatever is set here."""
 
     proposals: ProposalConfig = dataclasses.field(default_factory=ProposalConfig)
 

@@ -31,8 +31,8 @@ class _Dense(nn.Module):
 
 
 class _Judge(nn.Module):
-    """What `_Dense` gives of windows in; the vectors that their masks are drawn from, and how good
-    these will be, out."""
+    """The features of windows, as `_Dense` gives them, to embedding vectors and predicted IoU in
+    [0, 1]."""
 
     def __init__(self, network: DeepMask) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _Judge(nn.Module):
 
 
 class _Draw(nn.Module):
-    """The masks and appearance of windows, of what `_Judge` gave; probabilities out."""
+    """Embedding vectors to mask probabilities and appearance."""
 
     def __init__(self, network: DeepMask) -> None:
         super().__init__()

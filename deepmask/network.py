@@ -34,6 +34,8 @@ STAGES = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
+TAPS = (1, 2, 4, 6)
+"""Stages whose maps the trunk hands on: strides 4, 8, 16, 32."""
 WIDTH_DEPTH = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
 STEM = 32
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
@@ -129,14 +131,14 @@ class Trunk(nn.Module):
                 inputs = outputs
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
-        self.channels = tuple(_round_channels(STAGES[i][1] * width) for i in (1, 2, 4, 6))
+        self.channels = tuple(_round_channels(STAGES[i][1] * width) for i in TAPS)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.stem(x)
         maps = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
-            if i in (1, 2, 4, 6):
+            if i in TAPS:
                 maps.append(x)
         return tuple(maps)
 

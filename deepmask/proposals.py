@@ -42,7 +42,8 @@ class ProposalConfig:
     """Most objects a picture."""
 
     max_iou: float = 0.7
-    """Of two masks that overlap more, the lower-scored goes; 1 keeps all."""
+    """Of two masks that overlap more, the lower-scored goes; 1 turns all suppression off, that of
+    parts too, and voting."""
 
     max_inside: float = 0.9
     """A mask of which more lies inside a better one (or one better by `whole_bonus`) is a part."""
@@ -120,7 +121,7 @@ class Proposals:
     crops: tuple[NDArray[np.bool_], ...]
     """N masks `(h, w)`, cropped to their boxes."""
     appearance: NDArray[np.float32]
-    """`(N, C)` unit vectors: `deepmask.appearance`."""
+    """`(N, C + COLOURS)` unit vectors: `deepmask.appearance`."""
 
 
 def choose_cells(

@@ -37,10 +37,15 @@ ROOM_BYTES = 50 * 10**6
 MOST_SHAPES = 32
 """Networks compiled for so many input sizes are kept, those used last: each takes some 60 MB."""
 
-_first_use, _converting, _compiling = threading.Lock(), threading.Lock(), threading.Lock()
-"""Of a process: neither OpenVINO's binding nor torch's tracing bears two threads at the first two.
-OpenVINO changes the process's locale while it compiles and then puts the one back that it found:
-of two threads at it, the later finds what the earlier has set."""
+_first_use = threading.Lock()
+"""OpenVINO's Python binding deadlocks if two threads make their first call at once."""
+
+_converting = threading.Lock()
+"""torch can trace only one network at a time in a process."""
+
+_compiling = threading.Lock()
+"""OpenVINO sets the process's locale while it compiles and then restores the one that it found: of
+two threads, the later would restore what the earlier has set."""
 
 Precision = Literal["auto", "int8", "bf16", "f32"]
 

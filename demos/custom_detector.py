@@ -46,10 +46,9 @@ class MotionDetector:
         masks = Masks.from_dense(
             np.array([labels == i for i in chosen], bool).reshape(-1, frame.height, frame.width)
         )
-        sides = np.array([crop.shape[::-1] for crop in masks.crops], np.int32).reshape(-1, 2)
-        boxes = np.concatenate([masks.offsets, masks.offsets + sides], axis=1)
+        boxes = masks.extents.astype(np.float32)
         scores = np.full(len(chosen), 0.8, np.float32)
-        return Detections(boxes.astype(np.float32), scores, None if self._boxes_only else masks)
+        return Detections(boxes, scores, None if self._boxes_only else masks)
 
 
 def main() -> None:

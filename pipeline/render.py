@@ -168,6 +168,14 @@ class Renderer:
         # One entry a moment: when, the ids `(N,)` and their centres `(N, 2)` int32.
         self._past: deque[tuple[float, NDArray[np.int64], NDArray[np.int32]]] = deque()
 
+    def note(self, time_s: float, tracks: Tracks) -> None:
+        """Remember where objects are, for the trails of later pictures."""
+        length = self._config.trail_s
+        while self._past and not time_s - length <= self._past[0][0] <= time_s:
+            self._past.popleft()
+        if length and (not self._past or time_s - self._past[-1][0] >= length / _TRAIL_POINTS):
+            self._past.append((time_s, tracks.ids, _centres(tracks)))
+
     def render(self, frame: Frame, tracks: Tracks) -> NDArray[np.uint8]:
         """The frame with its tracks in its style, `(H, W, 3)` uint8 RGB, a new picture."""
         if self._config.style == "tint":
@@ -206,21 +214,23 @@ class Renderer:
 
     def _trails(self, time_s: float, tracks: Tracks) -> dict[int, NDArray[np.int32]]:
         """Where each object was, and is: for an id `(M, 2)` int32."""
-        length = self._config.trail_s
-        if length == 0:
+        self.note(time_s, tracks)
+        if not self._past:
             return {}
-        while self._past and not time_s - length <= self._past[0][0] <= time_s:
-            self._past.popleft()
-        centres = np.round((tracks.boxes[:, :2] + tracks.boxes[:, 2:]) / 2).astype(np.int32)
-        moments = [*self._past, (time_s, tracks.ids, centres)]
-        if not self._past or time_s - self._past[-1][0] >= length / _TRAIL_POINTS:
-            self._past.append(moments[-1])
+        moments = [*self._past]
+        if moments[-1][0] != time_s:
+            moments.append((time_s, tracks.ids, _centres(tracks)))
         ids = np.concatenate([moment[1] for moment in moments])
         points = np.concatenate([moment[2] for moment in moments])
         order = np.argsort(ids, kind="stable")
         keys, starts = np.unique(ids[order], return_index=True)
         # The part before the first start is empty.
         return dict(zip(keys.tolist(), np.split(points[order], starts)[1:], strict=True))
+
+
+def _centres(tracks: Tracks) -> NDArray[np.int32]:
+    """`(N, 2)` x, y of the boxes' centres, in whole pixels."""
+    return np.round((tracks.boxes[:, :2] + tracks.boxes[:, 2:]) / 2).astype(np.int32)
 
 
 def _unit(height: int, width: int) -> float:

@@ -16,18 +16,19 @@ class SortConfig:
     """Detections from this objectness up take part in the first pass."""
 
     weak_score: float = 0.1
-    """Detections below this are ignored; between the two they only prolong what exists."""
+    """Detections below this are ignored. Those from here up to `strong_score` only prolong
+    confirmed objects that were seen in the last frame."""
 
     birth_score: float = 0.5
-    """Objectness from which a detection that is nobody's starts a tracklet."""
+    """Detections from this objectness up that match nothing start a tracklet. Below `strong_score`
+    it has no effect after the first frame: only strong detections confirm a new tracklet."""
 
     birth_overlap: float = 0.5
-    """But not where it overlaps a detection that is somebody's more than this (IoU): a second
+    """Unless they overlap a matched detection more than this (IoU): then they are a second
     detection of the same thing."""
 
     confirm_hits: int = 2
-    """Sightings that a tracklet needs before it is reported; those of the first frame are so at
-    once."""
+    """Sightings that a tracklet needs before it is reported. In the first frame one is enough."""
 
     confirm_evidence: float = 1.5
     """Sum of the scores that it needs as well: two sightings at .8, or three at .5."""
@@ -39,73 +40,77 @@ class SortConfig:
     """The same for weak detections: these need a better fit."""
 
     recovery_growth: float = 0.3
-    """Share of its sides by which a box grows on each side in the recovery pass, which seeks
-    an object where it was seen last."""
+    """In the recovery pass, which looks for an object where it was last seen, boxes grow on each
+    side by this share of theirs."""
 
     recovery_overlap: float = 0.2
-    """Smallest IoU of the grown boxes there; 1 leaves the pass out."""
+    """Smallest IoU of the grown boxes that may match; 1 turns the pass off."""
 
     recovery_s: float = 1.0
-    """Who was seen there longer ago than this will have left the place, and is not sought."""
+    """Objects last seen longer ago than this are left out of the recovery pass: they have moved
+    on."""
 
     height_weight: float = 0.5
     """Weight of the IoU of the heights beside the IoU of the boxes."""
 
     mask_weight: float = 0.7
-    """Share of the masks' IoU in the overlap, the rest is that of the boxes; 0 ignores masks."""
+    """Share of the masks' IoU in the overlap; the rest is that of the boxes. 0 ignores masks."""
 
     appearance_weight: float = 5.0
-    """What the cosine of appearance above `reentry_similarity` adds to the gain of a match, and
-    what is missing to it takes off. Needs `Detections.features`."""
+    """How much the cosine of appearance counts in the gain of a match: it adds as much as it is
+    above `reentry_similarity`, and takes off as much as it is below. Needs
+    `Detections.features`."""
 
     camera_objects: int = 3
-    """From so many known objects on new ones are taken to move as these do all together, with the
-    camera (see `trackers.camera`)."""
+    """From this many known objects on, a new one starts with the velocity that they share, that of
+    the camera (see `trackers.camera`)."""
 
     tentative_gap_s: float = 0.0
     """How long a tentative tracklet may stay unseen."""
 
     lost_s: float = 1.5
-    """How long a confirmed object that is not seen is sought where it should have moved."""
+    """How long a confirmed object that is not seen is sought where its motion has taken it."""
 
     coast_s: float = 0.25
     """How long an object that is not seen is still reported, as predicted."""
 
+    coast_hidden: float = 0.95
+    """A coasting object is not reported where other masks cover this share of its own: it is behind
+    them."""
+
     carry_s: float = 1.0
-    """How long an object that the detector misses is followed by what the picture shows: it stays
-    reported where it looks as when it was found last. Needs masks, and the pictures; at 0 they are
-    not looked at, nor where nobody detects (`coast`)."""
+    """How long an object that the detector misses is followed by its last appearance in the
+    picture, and reported there. Needs masks and pictures; 0 turns it off, in `SortTracker.coast`
+    too."""
 
     carry_similarity: float = 0.8
-    """Least normalised cross-correlation at which it does."""
-
-    coast_hidden: float = 0.95
-    """But not where masks of others cover this share of its own: it is behind them."""
+    """Smallest normalised cross-correlation that counts as finding it."""
 
     reentry_s: float = 10.0
     """How long an object is remembered for its appearance. Needs `Detections.features`."""
 
     reentry_similarity: float = 0.75
-    """Smallest cosine of the appearance vectors at which a lost object is recognised; likeness
-    counts for a match above it, below against (`appearance_weight`)."""
+    """Smallest cosine of the appearance vectors at which a lost object is recognised. Also the zero
+    point of `appearance_weight`."""
 
     reentry_margin: float = 0.02
-    """And it must look less like every other lost object that can have come there, by this much:
-    who is in view is not sought."""
+    """It must beat every other lost object that may have come there by at least this much. Objects
+    in view are no candidates."""
 
     reentry_speed: float = 5.0
-    """Nor may it have gone farther, in its own sizes a second, and one more."""
+    """How far a lost object may have gone: 1 + `reentry_speed` x seconds unseen, in units of its
+    own size."""
 
     reentry_distance: float = 0.2
-    """How much less alike it counts far from where it was seen last; half of this at a distance of
-    its own size: of things that look the same, the one lost here came back."""
+    """What distance takes off the cosine: `reentry_distance` x d / (1 + d) at d of its own sizes.
+    Of things that look the same, the one that was lost nearby came back."""
 
     entry_s: float = 1.0
-    """How long an object that comes in over the picture's edge may stay without identity while
-    somebody is lost whom it may be: that can be told once all of it is in view."""
+    """How long a newcomer at the picture's edge may wait for its identity while it could be a lost
+    object: that shows once all of it is in view."""
 
     entry_similarity: float = 0.5
-    """Who looks less alike than this cosine, cut off as it is, does not wait: it is a stranger."""
+    """A newcomer that looks less like every lost object than this cosine does not wait."""
 
     steady_boxes: bool = True
     """Report filtered boxes where the detector's tremble from frame to frame, as learnt from the

@@ -72,6 +72,10 @@ def compare_boxes(folder: Path, result: Path, protocol: Protocol) -> metrics.Com
     """Truth and result of one sequence in MOT text."""
     source = _truth_file(folder)
     truth, tracks = read_mot(source), read_mot(result)
+    if len(truth) and not (truth[:, 6] > 0).any():
+        raise ValueError(
+            f"{source}: no row counts, as column 7 is never above 0; is it a result, not the truth?"
+        )
     length = read_seqinfo(folder).length
     if length is None:
         length = int(max(truth[:, 0].max(initial=0), tracks[:, 0].max(initial=0)))

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trackers.boxes import TO_CENTRES, TO_CORNERS
-from trackers.tracklets import BOX, CENTRE, HITS, INNOVATION, SAMPLED_S
+from trackers.tracklets import BOX, CENTRE, HITS, INNOVATION, SAMPLED_S, SIDES, VARIANCE
 
 Floats = NDArray[np.float64]
 
@@ -91,8 +91,8 @@ class Jitter:
             now_s: Time of this frame.
             before_s: Time of the frame before.
         """
-        size = np.sqrt(rows[:, 2] * rows[:, 3])
-        innovation = (centres - rows[:, :4]) / size[:, None]
+        size = np.sqrt(rows[:, SIDES].prod(1))
+        innovation = (centres - rows[:, CENTRE]) / size[:, None]
         innovation.clip(-LARGEST, LARGEST, out=innovation)
         both = ((rows[:, SAMPLED_S] == before_s) & (rows[:, HITS] >= 3.0)).nonzero()[0]
         if len(both):
@@ -101,7 +101,7 @@ class Jitter:
             fade = 0.5 ** (count / MEMORY_PAIRS)
             self._squares = np.maximum(fade * self._squares + _by_kind(last * last), LEAST)
             self._products = fade * self._products + _by_kind(last * now)
-            slack = (noise / (known.T[8:10] + noise)).sum(1) / count  # 1 - K
+            slack = (noise / (known.T[VARIANCE] + noise)).sum(1) / count  # 1 - K
             self._pairs += count
             g = (1.0 - self._products / self._squares / slack).clip(0.0, 1.0)
             self._to_steady = AS_MEASURED + (g @ CHANGE).reshape(AS_MEASURED.shape)

@@ -29,7 +29,17 @@ from numpy.typing import NDArray
 from trackers import association
 from trackers import boxes as boxlib
 from trackers.masks import Masks
-from trackers.tracklets import AREA, BORN_S, BOX, HITS, REDUNDANT, SCORE, SETTLED_HITS, VELOCITY
+from trackers.tracklets import (
+    AREA,
+    BORN_S,
+    BOX,
+    HITS,
+    REDUNDANT,
+    SCORE,
+    SETTLED_HITS,
+    SIDES,
+    VELOCITY,
+)
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -128,7 +138,7 @@ def _move_together(part: Floats, whole: Floats, config: PartsConfig) -> NDArray[
     """Whether `(K, COLUMNS)` pairs have almost the same velocity, or none that is known yet."""
     apart = part[:, VELOCITY] - whole[:, VELOCITY]
     speed = np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2)
-    size = np.sqrt(part[:, 2] * part[:, 3])
+    size = np.sqrt(part[:, SIDES].prod(1))
     return np.asarray((speed <= config.part_speed * size) | (part[:, HITS] < SETTLED_HITS))
 
 

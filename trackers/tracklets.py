@@ -28,6 +28,8 @@ SIDES = slice(2, 4)
 """w, h of the state, pixels."""
 VELOCITY = slice(4, 6)
 """vx, vy of the state, pixels a second."""
+VARIANCE = slice(8, 10)
+"""Of the state's centre and sides, in units of size^2: see `trackers.kalman`."""
 SCORE, SEEN_S = 14, 15
 """Last score; last time seen, by the detector or by its patch."""
 BOX = slice(16, 20)

@@ -34,7 +34,8 @@ def mix(first: DeepMask, second: DeepMask, share: float) -> None:
     """
     if first.config != second.config:
         raise ValueError(f"networks of two kinds have no mean: {first.config}, {second.config}")
-    # A norm's factors mean something beside its statistics only, which must be the same.
+    # A norm's factors mean something beside its statistics only, which must be the same. Those of
+    # pyramid and heads learnt theirs in the same training, and are averaged as they are.
     for mine, theirs in zip(norms_of(first), norms_of(second), strict=True):
         assert mine.running_mean is not None
         assert mine.running_var is not None

@@ -182,8 +182,7 @@ def open_view(context: SinkContext) -> Iterator[Taker | None]:
         SinkError: there is no display, or the port is taken.
     """
     if context.output.view == "web":
-        drawing = Drawing(context.render, context.stats)
-        view: Window | Writer | None = Writer("web", WebSink(context), None, drawing)
+        view: Window | Writer | None = Writer("web", WebSink(context))
     else:
         view = open_window(context)
     with ExitStack() as stack:

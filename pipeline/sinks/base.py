@@ -85,10 +85,10 @@ class Sink(Taker, Protocol):
         """Nothing has come for a while: hand on what is kept in memory."""
 
     def mark(self) -> State:
-        """A run may be continued from here: what a sink needs then to go on as if nothing was.
+        """What a continued run needs to go on from here.
 
-        What comes after this depends on nothing that came before but through this state. What was
-        written is on disk when `mark` is called the next time, or after `close`.
+        Later output depends on earlier results through this state only. By the next `mark`, or
+        after `close`, all that was written before is on disk.
         """
 
     def close(self) -> None:
@@ -143,6 +143,10 @@ class Drawing:
         with self._stats.stage("draw"):
             image = self._renderer.render(result.frame, result.tracks)
         return dataclasses.replace(result, image=image)
+
+    def skip(self, result: Result) -> None:
+        """Draw nothing of this one."""
+        self._renderer.note(result.frame.time_s, result.tracks)
 
     def mark(self) -> State:
         """What later pictures need of earlier ones."""

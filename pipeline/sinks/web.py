@@ -7,6 +7,7 @@ import html
 import json
 import logging
 import threading
+from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,8 +15,7 @@ from typing import Any
 import cv2
 
 from pipeline.errors import SinkError
-from pipeline.sinks.base import Result, SinkContext, State
-from pipeline.stats import RunStats
+from pipeline.sinks.base import Drawing, Result, SinkContext, State
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ document.getElementById("line").textContent=`${{s.frames}} frames, ${{s.rate}} f
 class WebSink:
     """Serves a page with the latest picture, as a stream of JPEGs, and a line of numbers.
 
-    Only this machine can open it. Pictures are encoded only while somebody looks.
+    Only this machine can open it. Pictures are drawn and encoded only while somebody looks.
 
     Args:
         context: of the run.
@@ -47,7 +47,8 @@ class WebSink:
 
     def __init__(self, context: SinkContext) -> None:
         self._stats = context.stats
-        self._pictures = _Pictures()
+        self._draw = Drawing(context.render, context.stats)
+        self.pictures = _Pictures()
         port = context.output.web_port
         handler = type("Handler", (_Handler,), {"view": self, "page": _page(context.info.name)})
         try:
@@ -57,25 +58,30 @@ class WebSink:
                 f"cannot serve the web view on port {port}: {error.strerror}; "
                 "--set output.web_port=0 takes any free one"
             ) from error
-        self._server.daemon_threads = True
         self.address = f"http://{_HOST}:{self._server.server_port}/"
         threading.Thread(target=self._server.serve_forever, name="web", daemon=True).start()
         log.info("watch at %s", self.address)
 
-    @property
-    def pictures(self) -> _Pictures:
-        """What the page shows."""
-        return self._pictures
-
     def numbers(self) -> dict[str, Any]:
         """What the page says below the picture."""
-        return _numbers(self._stats, self._pictures.latency_ms)
+        stats = self._stats
+        return {
+            "frames": stats.processed,
+            "rate": round(stats.processed / max(stats.elapsed_s, 1e-9), 1),
+            "latency_ms": round(self.pictures.latency_ms),
+            "dropped": stats.dropped,
+            "objects": stats.objects,
+        }
 
     def write(self, result: Result) -> None:
-        if self._pictures.watched and result.image is not None:
-            picture = cv2.cvtColor(result.image, cv2.COLOR_RGB2BGR)
-            _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-            self._pictures.put(jpeg.tobytes(), result.latency_ms)
+        if not self.pictures.watched:
+            self._draw.skip(result)
+            return
+        image = self._draw(result).image
+        assert image is not None
+        picture = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        self.pictures.put(jpeg.tobytes(), result.latency_ms)
 
     def flush(self) -> None:
         """Nothing to do: a picture is there for all at once."""
@@ -85,7 +91,7 @@ class WebSink:
         return {}
 
     def close(self) -> None:
-        self._pictures.close()
+        self.pictures.close()
         self._server.shutdown()
         self._server.server_close()
 
@@ -100,6 +106,17 @@ class _Pictures:
         self._closed = False
         self.watched = 0
         self.latency_ms = 0.0
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """One more watcher, while this is open."""
+        with self._changed:
+            self.watched += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.watched -= 1
 
     def put(self, jpeg: bytes, latency_ms: float) -> None:
         with self._changed:
@@ -154,25 +171,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
         pictures, number = self.view.pictures, 0
-        pictures.watched += 1
-        try:
+        with pictures.watching():
             while (picture := pictures.newer(number)) is not None:
                 number, jpeg = picture
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}"
                 self.wfile.write(f"{head}\r\n\r\n".encode() + jpeg + b"\r\n")
-        finally:
-            pictures.watched -= 1
 
 
 def _page(name: str) -> bytes:
     return _PAGE.format(name=html.escape(name)).encode()
-
-
-def _numbers(stats: RunStats, latency_ms: float) -> dict[str, Any]:
-    return {
-        "frames": stats.processed,
-        "rate": round(stats.processed / max(stats.elapsed_s, 1e-9), 1),
-        "latency_ms": round(latency_ms),
-        "dropped": stats.dropped,
-        "objects": stats.objects,
-    }

@@ -50,12 +50,14 @@ class Window:
 
     def write(self, result: Result) -> None:
         """Show the picture, unless one was shown a moment ago."""
-        drawn = self._draw(result)
         now = time.monotonic()
-        if now - self._shown_s < _SHORTEST_S or drawn.image is None:
+        if now - self._shown_s < _SHORTEST_S:
+            self._draw.skip(result)
             return
         self._shown_s = now
-        cv2.imshow(self._title, cv2.cvtColor(drawn.image, cv2.COLOR_RGB2BGR))
+        image = self._draw(result).image
+        assert image is not None
+        cv2.imshow(self._title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         closed = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
         if cv2.pollKey() & 0xFF in _QUIT or closed:
             self._stop()

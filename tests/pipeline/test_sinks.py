@@ -36,7 +36,7 @@ from pipeline.sinks import (
     prepare,
     window,
 )
-from pipeline.sinks.base import Drawing, Receipts, Writer
+from pipeline.sinks.base import Receipts, Writer
 from pipeline.sinks.coco import CocoSink
 from pipeline.sinks.lines import LinesSink
 from pipeline.sinks.web import WebSink
@@ -433,7 +433,7 @@ def test_window_shows_blue_green_red_and_stops_on_q(monkeypatch):
 def test_web_view_shows_pictures_and_numbers():
     run = context(view="web", web_port=0)
     sink = WebSink(run)
-    writer = Writer("web", sink, None, Drawing(run.render, run.stats))
+    writer = Writer("web", sink)
     try:
         page = urlopen(sink.address, timeout=30).read().decode()
         assert "/stream" in page
@@ -451,6 +451,15 @@ def test_web_view_shows_pictures_and_numbers():
         assert picture.shape == (96, 128, 3)
     finally:
         writer.close()
+
+
+def test_nobody_draws_what_nobody_watches(monkeypatch):
+    run = context(view="web", web_port=0)
+    sink = WebSink(run)
+    monkeypatch.setattr("pipeline.render.draw", None)
+    for result in results([0.0, 0.1, 0.2]):
+        sink.write(Result(*result, 1.0))
+    sink.close()
 
 
 def test_web_view_says_nothing_of_a_watcher_who_leaves(capfd):
