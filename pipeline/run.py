@@ -15,19 +15,17 @@ import logging
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import configs
 from pipeline import effects
 from pipeline.arguments import parser, settings
 from pipeline.config import PipelineConfig
+from pipeline.console import say, speaking
 from pipeline.detector import open_detector
 from pipeline.errors import PipelineError, Stopped
 from pipeline.frames import Frame, VideoInfo
@@ -35,13 +33,9 @@ from pipeline.inference import detect_async
 from pipeline.record import record
 from pipeline.region import open_in_region
 from pipeline.resume import Place, frames_after, load_place, open_after, open_places
-from pipeline.sinks import (
-    Outputs,
-    SinkContext,
-    open_sinks,
-    open_view,
-)
-from pipeline.sources import described_cameras, file_of, list_cameras, redact
+from pipeline.signals import handling, stopped_by_signals, stopping
+from pipeline.sinks import Outputs, SinkContext, open_sinks, open_view
+from pipeline.sources import described_cameras, file_of, list_cameras
 from pipeline.stats import Progress, RunStats, RunSummary, TimedDetector, Totals
 from pipeline.streams import SharedDetectors, run_beside, settings_of_each
 from trackers.sort import SortTracker
@@ -164,44 +158,6 @@ def announcement(info: VideoInfo, detector: str, outputs: Outputs) -> str:
     return f"{info.name} {info.width}x{info.height}{rate}; {detector}; saving {saved}{where}"
 
 
-@contextmanager
-def stopping(close: Callable[[], None], stats: RunStats) -> Iterator[Callable[[], None]]:
-    """A function that ends the source; while this is open, the first signal calls it."""
-    # On a thread: a signal may have come while this one holds the lock that `close` needs.
-    stats.on_stop(lambda: threading.Thread(target=close, name="stop", daemon=True).start())
-    with stopped_by_signals(stats):
-        yield stats.stop
-
-
-@contextmanager
-def stopped_by_signals(*streams: RunStats) -> Iterator[None]:
-    """While this is open, the first signal ends these runs, the second the program as usual."""
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if all(stats.stopped for stats in streams):
-            raise KeyboardInterrupt
-        for stats in streams:
-            stats.stop()
-
-    with handling(on_signal):
-        yield
-
-
-@contextmanager
-def handling(on_signal: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Let SIGINT and SIGTERM call `on_signal`. Elsewhere than on the main thread: do nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, on_signal) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
     if sys.stderr is None:  # closed by who started the program
@@ -265,14 +221,6 @@ def work_steadily() -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def say(lines: Iterable[str]) -> None:
-    """Words for people, on stderr; none any more once nobody reads them."""
-    try:
-        print(*lines, sep="\n", file=sys.stderr, flush=True)
-    except OSError:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-
-
 def show_cameras() -> int:
     """Print device and description of each camera; gives the exit code."""
     cameras = list_cameras()
@@ -280,29 +228,6 @@ def show_cameras() -> int:
     if not cameras:
         print(f"{parser().prog}: {described_cameras()}", file=sys.stderr)
     return DONE
-
-
-class _Discreet(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        """Without the passwords of addresses, whoever wrote the line."""
-        return redact(super().format(record))
-
-
-@contextmanager
-def speaking(quiet: bool) -> Iterator[None]:
-    """Show what is logged, by this project or a library, on stderr: all of it, or only errors."""
-    clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Discreet(f"{clear}pipeline.run: %(message)s"))
-    logger = logging.getLogger()
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.ERROR if quiet else logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before)
 
 
 if __name__ == "__main__":
