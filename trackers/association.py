@@ -1,4 +1,4 @@
-"""Who is who: what pairing a tracklet with a detection gains, and the assignment that gains most.
+"""What pairing a tracklet with a detection gains, and the assignment that gains most.
 
 Only pairs that overlap are ever looked at. Element k of every argument belongs to pair k.
 """
@@ -17,7 +17,7 @@ DENSE_CELLS = 4096
 
 
 LEAST_GAIN = 1e-6
-"""What a pair is worth that may be matched where nobody else can be."""
+"""What a pair is worth that may be matched where nothing else can be."""
 
 
 def overlap_gain(shared: Floats, a: Floats, b: Floats) -> Floats:
@@ -76,8 +76,8 @@ def appearance_gain(a: NDArray[np.float32], b: NDArray[np.float32]) -> Floats:
 def familiar_gain(gain: Floats, alike: Floats, same: float, weight: float) -> Floats:
     """g + w (a - s), above 0: likeness beside overlap (Wojke et al., "DeepSORT", ICIP 2017).
 
-    With s as one thing has it from frame to frame, strangers lose by likeness. Did they gain, who
-    is hidden would take a neighbour's detection, and the neighbour the next one's.
+    With s as one thing has it from frame to frame, strangers lose by likeness. If they gained by
+    it, what is hidden would take its neighbour's detection, and that one the next one's.
 
     Args:
         gain: `(K,)` what the pairs are worth by where things are, g.
@@ -132,7 +132,7 @@ def assign(i: Indices, j: Indices, gain: Floats, shape: tuple[int, int]) -> tupl
         Rows and columns of the chosen pairs.
     """
     if len(i) <= min(shape) and _distinct(i) and _distinct(j):
-        return i, j  # nobody has a choice
+        return i, j  # there is no choice
     if shape[0] * shape[1] <= DENSE_CELLS:
         return _hungarian(i, j, gain, shape)
     sure = _dominant(i, j, gain, shape).nonzero()[0]

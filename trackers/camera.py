@@ -1,7 +1,7 @@
 """The camera's motion, from the objects alone: what they all do is not what any of them does.
 
-While a camera turns, everything in its picture moves alike. Who has been followed for a while has
-learnt this as its own velocity. Who is new has not, and would be sought where it was born; at ten
+While a camera turns, everything in its picture moves alike. What has been followed for a while has
+learnt this as its own velocity. What is new has not, and would be sought where it was born; at ten
 frames a second a parked car is then a whole length away, and its neighbour in its place. So new
 objects start with the common motion, for each axis
 

@@ -38,7 +38,7 @@ Indices = NDArray[np.intp]
 
 
 def bury(scene: Scene, config: SortConfig) -> None:
-    """Forget who was missed and has not been seen for too long."""
+    """Forget tracklets that have gone unseen for too long."""
     table = scene.table
     longest_s = scene.now_s - np.minimum.reduce(table.seen_s, initial=math.inf)
     if scene.table.tentative == 0 and longest_s <= config.lost_s:
@@ -55,7 +55,7 @@ def bury(scene: Scene, config: SortConfig) -> None:
 def give_birth(
     scene: Scene, seen: Sightings, matches: Matches, model: KalmanModel, config: SortConfig
 ) -> None:
-    """Start a tracklet for each detection that is good enough and nobody's."""
+    """Start a tracklet for each unmatched detection that scores high enough."""
     new = (matches.owner < 0).nonzero()[0]
     new = new[seen.scores.take(new) >= config.birth_score]
     if len(new) == 0:

@@ -11,13 +11,13 @@ Indices = NDArray[np.intp]
 
 
 class Matches:
-    """Who was matched with whom during one update."""
+    """Which tracklet was matched with which detection during one update."""
 
     def __init__(self, tracklets: int, detections: int) -> None:
         self.shape = (tracklets, detections)
         self._pairs: list[tuple[Indices, Indices]] = []
         self.left = detections
-        """How many detections are nobody's yet."""
+        """How many detections are unmatched yet."""
         nobody = np.empty(tracklets + detections, np.intp)
         nobody.fill(-1)
         self.partner: Indices = nobody[:tracklets]
@@ -41,7 +41,7 @@ class Matches:
         self.add(*association.assign(i, j, gain, self.shape))
 
     def release(self, j: Indices) -> None:
-        """Take detections `j` from whoever has them."""
+        """Unmatch the detections `j`, as far as they are matched."""
         j = j[self.owner[j] >= 0]
         self.partner[self.owner[j]] = -1
         self.owner[j] = -1

@@ -10,7 +10,7 @@ thing. The policy is to prefer the whole that persists:
 *   Nor where parts beside each other cover most of the larger one: that is a *heap* of several
     objects, as blocks in a row.
 *   It is a *copy* if its mask and that of an older object are nearly the same.
-*   Who was part or copy most of the time is not confirmed, and not reported while that lasts.
+*   What was part or copy most of the time is not confirmed, and not reported while that lasts.
     It is followed all the same, so that it cannot be born anew in every frame, and appears under
     its own identity when it leaves the whole.
 

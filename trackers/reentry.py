@@ -1,8 +1,8 @@
-"""Who is it that comes in: somebody who was lost, known by its looks, or somebody new?
+"""Is what comes in an object that was lost, recognised by its appearance, or a new one?
 
 A detection that has no identity is a lost object if they look alike, if it can have come there
-meanwhile, and if nobody else fits nearly as well. What comes in over the picture's edge shows
-little of itself at first, so where it may be somebody lost it gets no identity for a while.
+meanwhile, and if no other lost object fits nearly as well. What comes in over the picture's edge
+shows little of itself at first: where it may be a lost object, it gets no identity for a while.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def recognised(
 ) -> tuple[Indices, Indices]:
     """Lost objects `(K,)` and the detections `(K,)` without identity that they are.
 
-    Who is cut off by the picture's edge is compared only with who was never seen otherwise.
+    What the picture's edge cuts off is compared only with objects that were never seen otherwise.
     """
     table = scene.table
     nothing = np.zeros(0, np.intp), np.zeros(0, np.intp)
@@ -68,7 +68,7 @@ def recognised(
 
 
 def entering(scene: Scene, index: Indices, config: SortConfig) -> NDArray[np.bool_]:
-    """`(N,)` which rows come in over the picture's edge and may be somebody lost."""
+    """`(N,)` which rows come in over the picture's edge and may be lost objects."""
     table = scene.table
     assert table.features is not None
     boxes, features = table.boxes.take(index, 0), table.features.take(index, 0)

@@ -1,4 +1,4 @@
-"""What of all that is followed a frame's `Tracks` hold."""
+"""Which of the objects followed a frame's `Tracks` hold, and where."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def is_steady(scene: Scene, config: SortConfig) -> bool:
 
 
 def _recent(scene: Scene, config: SortConfig) -> Indices:
-    """Rows of objects with an identity that were seen a moment ago and are nobody's part."""
+    """Rows of objects with an identity that were seen a moment ago and are no parts of others."""
     table = scene.table
     seen_s = table.seen_s
     unseen_s = scene.now_s - seen_s
     recent = unseen_s <= config.coast_s
-    # Who was followed for two frames only is not believed for longer than that.
+    # What was followed for two frames only is not believed in for longer than that.
     recent &= unseen_s <= seen_s - table.rows[:, BORN_S]
     if table.tentative:
         recent &= table.ids > 0.0
@@ -74,10 +74,7 @@ def _recent(scene: Scene, config: SortConfig) -> Indices:
 
 
 def _in_view(scene: Scene, rows: Floats, masks: Masks, config: SortConfig) -> Indices:
-    """Which rows to report: not who left the picture, nor the unseen whose place is taken.
-
-    What hides them is there.
-    """
+    """Which rows to report: not what left the picture, nor the unseen that others hide."""
     seen = rows[:, SEEN_S] == scene.now_s
     areas = masks.areas()
     shown = (areas > 0) | (rows[:, FOUND_S] == scene.moved_s)

@@ -126,9 +126,9 @@ class SortTracker:
     def coast(self, time_s: float, picture: Picture | None = None) -> Tracks:
         """What should be there at `time_s`, where nobody looked: what the last update reported.
 
-        Every object moves on as expected, or to where the picture shows it, and is `coasting`; who
-        so leaves the picture is not reported. None was missed: for the next update the frame
-        before is still the one of the last update.
+        Every object moves on as expected, or to where the picture shows it, and is `coasting`; what
+        leaves the picture that way is not reported. Nothing was missed: for the next update the
+        frame before is still the one of the last update.
 
         Args:
             time_s: Time of the frame in seconds, later than that of the call before.
@@ -163,10 +163,10 @@ class SortTracker:
                 for number in (STRONG, WEAK, TENTATIVE):
                     k = ((turn == number) & matches.free(i, j)).nonzero()[0]
                     matches.assign(i.take(k), j.take(k), gain.take(k))
-        # 4. Who did not move as expected may still be near the place where it was seen last.
+        # 4. What did not move as expected may still be near the place where it was seen last.
         if matches.left:
             self._recover(seen, matches)
-        # 5. Who has no identity yet may be somebody who was lost long ago, by appearance.
+        # 5. What has no identity yet may be an object that was lost long ago, by its appearance.
         if matches.left or self._scene.table.tentative:
             self._resume(*reentry.recognised(self._scene, seen, matches, config), seen, matches)
         return matches
@@ -188,7 +188,7 @@ class SortTracker:
     def _recover(self, seen: Sightings, matches: Matches) -> None:
         """Match strong detections and confirmed objects that are left, by the last observation.
 
-        For whoever stopped or turned while it was hidden (Cao et al., "Observation-Centric
+        For what stopped or turned while it was hidden (Cao et al., "Observation-Centric
         SORT", CVPR 2023, section 4.3), with boxes grown on every side (Yang et al., "C-BIoU",
         WACV 2023), so that it may have moved by about its own size.
         """
@@ -243,7 +243,7 @@ class SortTracker:
             table.recognise(t, seen.features.take(d, 0), clear)
 
     def _judge(self, masks: Masks) -> None:
-        """Keep account of who is part or copy of another: see `trackers.parts`."""
+        """Keep account of which are parts or copies of others: see `trackers.parts`."""
         scene, table, config = self._scene, self._scene.table, self.config.parts
         index = scene.seen_rows()
         rows = table.rows.take(index, 0)
