@@ -37,7 +37,7 @@ REACH = 0.5
 
 
 def left_out(scene: Scene, matches: Matches, config: SortConfig) -> Indices:
-    """Confirmed objects, no parts of others, that the detector missed just now, but not for long."""
+    """Confirmed objects, not parts of others, that the detector missed now, but not for long."""
     table = scene.table
     missed = (matches.partner < 0) & (table.ids > 0.0)
     missed &= table.rows[:, REDUNDANT] <= config.parts.hidden_share
