@@ -55,25 +55,26 @@ class CocoSink:
         lines += ([place, *record] for record in _records(result))
         try:
             for line in lines:
-                self._file.write(self._noted(json.dumps(line).encode() + b"\n"))
+                text = json.dumps(line).encode() + b"\n"
+                self._file.write(text)
+                self._note(line, len(text))
         except OSError as error:
             raise self._failed(error) from error
 
-    def _noted(self, line: bytes) -> bytes:
-        """Remember what the next line of the parts says, and where it is."""
-        first, *record = json.loads(line)
+    def _note(self, line: list[Any], length: int) -> None:
+        """Remember what the next line of the parts says, and where its `length` bytes are."""
+        first, *record = line
         if record:
             self._starts.setdefault(record[0], array("q")).append(self._end)
         else:
             self._frames.append(first)
-        self._end += len(line)
-        return line
+        self._end += length
 
     def _go_on(self, length: int) -> None:
         """Keep so many bytes of the parts."""
         self._file.truncate(length)
         for line in self._file:
-            self._noted(line)
+            self._note(json.loads(line), len(line))
         if self._end < length:
             raise OSError(errno.ENODATA, "its parts have become shorter since the run broke off")
 
