@@ -95,7 +95,8 @@ def assert_same(folder: Path, whole: Path) -> None:
 
 
 def run(source: object, folder: Path, *more: str) -> int:
-    return main(["--source", str(source), "--output", str(folder), "--save", ALL, *more])
+    save = () if "--save" in more else ("--save", ALL)
+    return main(["--source", str(source), "--output", str(folder), *save, *more])
 
 
 def half_written(_: str, names: list[str]) -> list[str]:
