@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 from torch import Tensor
 
 from benchmarks import measuring
@@ -50,6 +49,8 @@ class FinerDeepMask(DeepMask):
 
 def inference(network: DeepMask, size_px: int, folder: Path) -> Callable[[], Any]:
     """The dense part, compiled for the CPU: one call is one picture."""
+    import openvino  # after deepmask, which keeps it from reporting this
+
     path = folder / f"{size_px}-{network.config.levels}.xml"
     export.dense(network.eval().requires_grad_(False), path)
     core = openvino.Core()

@@ -118,8 +118,8 @@ def _save(model: openvino.Model, path: Path) -> None:
             openvino.save_model(model, partial, compress_to_fp16=False)
         except RuntimeError as error:
             raise OSError(
-                f"the converted network cannot be written in {path.parent} ({error}): the disk or "
-                "quota is full; set XDG_CACHE_HOME to a folder with room"
+                f"the converted network cannot be written in {path.parent} ({error}): probably the "
+                "disk or quota is full; set XDG_CACHE_HOME to a folder with room"
             ) from error
         partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
         partial.replace(path)

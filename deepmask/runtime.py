@@ -311,15 +311,15 @@ def _cache_folder(weights: Path) -> Path:
         folder = root / "deepmask-tracking" / f"{digest}-{version}-{FORMAT}"
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            is_filled = (folder / "draw.xml").is_file()
-            if os.access(folder, os.W_OK) and (is_filled or _free_bytes(folder) > ROOM_BYTES):
+            if os.access(folder, os.W_OK):
                 for old in folder.parent.glob(f"{digest}-{version}-*"):
                     if old != folder:  # of an earlier version of this project
                         shutil.rmtree(old, ignore_errors=True)
-                return folder
+                if (folder / "draw.xml").is_file() or _free_bytes(folder) > ROOM_BYTES:
+                    return folder
     raise OSError(
-        f"no folder for the converted network: {' and '.join(map(str, roots))} cannot be written "
-        f"or have less than {ROOM_BYTES // 10**6} MB left; set XDG_CACHE_HOME to one with room"
+        f"no folder for the converted network can be written and has {ROOM_BYTES // 10**6} MB left "
+        f"(tried: {', '.join(map(str, roots))}); set XDG_CACHE_HOME to one"
     )
 
 

@@ -21,8 +21,25 @@ from typing import TYPE_CHECKING, Any
 # much CPU time again, taken from the network.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-if sys.argv[:1] == ["-m"]:  # Python looks for `pipeline.run`, to run it
-    # While that is imported Ctrl-C ends the program as any other, without a traceback.
+
+def _is_run(words: list[str]) -> bool:
+    """Whether Python is about to run this package: `words` are its command line.
+
+    >>> _is_run(["python", "-m", "pipeline.run", "--source", "demo"])
+    True
+    >>> _is_run(["python", "-m", "another.program"])
+    False
+    """
+    named = words[words.index("-m") + 1 :][:1] if "-m" in words else []
+    return named != [] and named[0].partition(".")[0] == __name__
+
+
+# While it is imported Ctrl-C ends the program without a traceback; `pipeline.run` takes over.
+if (
+    sys.argv[:1] == ["-m"]
+    and _is_run(sys.orig_argv)
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help=f"outputs, from {formats}; jsonl:FILE for a file of its own, jsonl:- for stdout; "
-        "default: video,jsonl",
+        "default: video,jsonl; may be given often",
     )
     result.add_argument(
         "--view", metavar="auto|window|web|none", help="where to show; default: auto"
@@ -101,7 +101,7 @@ def settings(arguments: argparse.Namespace) -> PipelineConfig:
     flags = {
         "source.source": arguments.source[0] if arguments.source else None,
         "output.directory": arguments.output,
-        "output.save": ",".join(arguments.save) or None,
+        "output.save": ",".join(filter(None, arguments.save)) or None,
         "output.view": arguments.view,
         "detector.device": arguments.device,
         "source.start_s": arguments.start,

@@ -21,7 +21,8 @@ class SortConfig:
 
     birth_score: float = 0.5
     """Detections from this objectness up that match nothing start a tracklet. Below `strong_score`
-    it has no effect after the first frame: only strong detections confirm a new tracklet."""
+    it starts none after the first frame, for only strong detections confirm a tracklet. Lost
+    objects are recognised from this objectness up, too."""
 
     birth_overlap: float = 0.5
     """Unless they overlap a matched detection more than this (IoU): then they are a second
@@ -57,9 +58,8 @@ class SortConfig:
     """Share of the masks' IoU in the overlap; the rest is that of the boxes. 0 ignores masks."""
 
     appearance_weight: float = 5.0
-    """How much the cosine of appearance counts in the gain of a match: it adds as much as it is
-    above `reentry_similarity`, and takes off as much as it is below. Needs
-    `Detections.features`."""
+    """Weight of appearance in the gain of a match, as a factor of the difference between its cosine
+    and `reentry_similarity`. Needs `Detections.features`."""
 
     camera_objects: int = 3
     """From this many known objects on, a new one starts with the velocity that they share, that of

@@ -94,6 +94,7 @@ def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
     Raises:
         ValueError: One is not finite.
     """
+    features = features.astype(np.float32, copy=False)
     lengths = np.sqrt(np.einsum("ij,ij->i", features, features))
     if not np.isfinite(lengths).all():
         row = int(np.isfinite(lengths).argmin())

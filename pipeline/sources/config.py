@@ -37,8 +37,8 @@ class SourceConfig:
 
     live: bool | None = None
     """Live sources cannot wait: the newest frame wins. None decides by the kind of source:
-    cameras and streams without a length are live, all else is not. True for a file plays it at
-    its own pace, like a camera; False for a stream loses no frame and may fall behind."""
+    cameras are live, and streams without a length or a size; all else is not. True for a file plays
+    it at its own pace, like a camera; False for a stream loses no frame and may fall behind."""
 
     region: RegionSetting = None
     """Look for objects only there: a polygon `[[x, y], [x, y], [x, y], ...]`, a list of such, or
@@ -75,8 +75,9 @@ class SourceConfig:
     """Take a camera or stream that sends nothing for this long as lost."""
 
     reconnect_s: float = 60.0
-    """Try to reach a lost stream again for this long before giving up; 0: not at all, and the
-    end of a stream is then its regular end."""
+    """Try to reach a lost stream again for this long before giving up; one that is lost again
+    within 10 s has only what is left of it. 0: not at all, and the end of a stream is then its
+    regular end."""
 
     format: str | None = None
     """FFmpeg's name of the container or device format; None: found out."""

@@ -48,6 +48,10 @@ _GRACE_S = 1.0
 _PIECES = ("hls", "dash")
 """Formats that come in pieces of several seconds, each at once."""
 
+_UNSIZED = (*_PIECES, "sdp", "mpjpeg", "jpeg_pipe", "png_pipe")
+"""Formats whose size says nothing of their end: a list's, a description's, that of one picture in a
+browser, or one that a camera invents."""
+
 _PIECES_PATIENCE = 6
 """So many times longer than for other streams do we wait for a piece."""
 
@@ -96,7 +100,7 @@ class Connection:
             self._container = self._wait(self._open)
             self.stream = _video_stream(self._source, self._container)
             self.is_pieced = self._container.format.name in _PIECES
-            self.is_sized = not self.is_pieced and self._container.size > 0
+            self.is_sized = _is_sized(self._config, self._container)
             self.is_live = _is_live(self._source, self._config, self._container, self.is_sized)
             self.duration_s = _duration_s(self.stream, self._container)
             self._prepare_decoder()
@@ -424,6 +428,10 @@ def _duration_s(stream: VideoStream, container: InputContainer) -> float | None:
     if "matroska" in container.format.name:  # it claims its end, and may begin later than at 0
         end -= max(container.start_time or 0, 0)
     return end / av.time_base if end > 0 else None
+
+
+def _is_sized(config: SourceConfig, container: InputContainer) -> bool:
+    return config.live is not True and container.format.name not in _UNSIZED and container.size > 0
 
 
 def _is_live(

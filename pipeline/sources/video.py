@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 8.0
 STEADY_S = 10.0
-"""What is lost sooner after it came back was not back: the time to wait for it goes on."""
+"""A stream lost again sooner than this still counts as lost: its time to come back is not
+renewed."""
 
 EARLY_S = 2.0
 """A file whose pictures end so long before the time it claims gets a warning."""
@@ -157,14 +158,18 @@ class VideoSource:
                 return
             if not self._reconnects():
                 raise self._broken(lost_words(self._source, error))
-            if not self._reconnect(lost_words(self._source, error)):
+            if not self._reconnect(lost_words(self._source, error), seen_at):
                 return
             gap_s = time.perf_counter() - seen_at
             self._clock.resume(gap_s)
             missed = max(1, round(gap_s / self._clock.interval_s))
 
-    def _reconnect(self, why: str) -> bool:
+    def _reconnect(self, why: str, seen_at: float) -> bool:
         """Open the lost stream again, waiting longer after each failure.
+
+        Args:
+            why: it was lost.
+            seen_at: when its last picture came.
 
         Returns:
             False if the source was closed meanwhile.
@@ -175,10 +180,11 @@ class VideoSource:
         label = self._source.label
         self._connection.close()
         lost_at = time.perf_counter()
-        if lost_at - self._back_at > STEADY_S:
+        if seen_at - self._back_at > STEADY_S:
             self._away_s, self._retry_s = 0.0, FIRST_RETRY_S
-        limit_s = self._config.reconnect_s - self._away_s
-        log.warning("%s: lost (%s); trying again for %.3g s", label, why, limit_s)
+        limit_s = max(0.0, self._config.reconnect_s - self._away_s)
+        if limit_s > 0:
+            log.warning("%s: lost (%s); trying again for %.3g s", label, why, limit_s)
         while (left_s := lost_at + limit_s - time.perf_counter()) > 0:
             if self._closing.wait(min(self._retry_s * random.uniform(0.5, 1.0), left_s)):
                 return False

@@ -551,12 +551,24 @@ def test_save_may_be_given_more_than_once(video, tmp_path, scripted):
 def test_ctrl_c_while_it_is_imported_says_nothing():
     command = [sys.executable, "-m", "pipeline.run", "--source", "demo", "--save", "jsonl:-"]
     with Popen(command, stdout=PIPE, stderr=PIPE) as started:
-        while "numpy" not in Path(f"/proc/{started.pid}/maps").read_text(encoding="utf-8"):
+        maps = Path(f"/proc/{started.pid}/maps")
+        while started.poll() is None and "numpy" not in maps.read_text(encoding="utf-8"):
             time.sleep(0.001)
         started.send_signal(signal.SIGINT)
         _, said = started.communicate(timeout=60)
     assert b"Traceback" not in said
     assert started.returncode in (0, -signal.SIGINT)
+
+
+def test_another_program_that_imports_this_keeps_its_ctrl_c(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "__init__.py").write_text("import pipeline\n", encoding="utf-8")
+    code = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    (tmp_path / "other" / "main.py").write_text(code, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path(pipeline.__file__).parents[1]}"}
+    command = [sys.executable, "-m", "other.main"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
 
 
 # Mistakes.

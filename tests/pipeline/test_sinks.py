@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.request import urlopen
 
@@ -26,6 +27,7 @@ import pytest
 
 from pipeline.errors import SinkError
 from pipeline.frames import Frame
+from pipeline.render import Renderer
 from pipeline.sinks import (
     FORMATS,
     SINKS,
@@ -36,7 +38,7 @@ from pipeline.sinks import (
     prepare,
     window,
 )
-from pipeline.sinks.base import Receipts, Writer
+from pipeline.sinks.base import Drawing, Receipts, Writer
 from pipeline.sinks.coco import CocoSink
 from pipeline.sinks.lines import LinesSink
 from pipeline.sinks.web import WebSink
@@ -428,6 +430,43 @@ def test_window_shows_blue_green_red_and_stops_on_q(monkeypatch):
         sinks.write(Frame(0, 0.0, ramp()), nothing)
     assert stopped.is_set()
     assert (shown[0][..., ::-1] == ramp()).all()
+
+
+def test_the_window_draws_what_it_shows_and_no_more(monkeypatch):
+    monkeypatch.setattr(window, "no_display", lambda: None)
+    for name in ("namedWindow", "resizeWindow", "imshow", "pollKey", "destroyAllWindows"):
+        monkeypatch.setattr(cv2, name, lambda *_: 0)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
+    times_s = iter([10.0, 10.001, 11.0])
+    clock = SimpleNamespace(monotonic=lambda: next(times_s))
+    monkeypatch.setattr("pipeline.sinks.window.time", clock)
+    shown = window.Window(context(view="window"))
+    drawn: list[float] = []
+    render = Renderer.render
+
+    def counted(self, frame, tracks):
+        drawn.append(frame.time_s)
+        return render(self, frame, tracks)
+
+    monkeypatch.setattr(Renderer, "render", counted)
+    for result in results([0.0, 0.1, 0.2]):
+        shown.write(Result(*result, 1.0))
+    assert drawn == [0.0, 0.2]
+
+
+def test_trails_go_back_to_pictures_that_were_not_drawn():
+    frames = [
+        (Frame(i, i / 5, ramp()), tracks_of(discs(SIZE, [(20 + 30 * i, 40)], 4))) for i in (0, 1, 2)
+    ]
+    run = context()
+    one, other = (Drawing(run.render, run.stats) for _ in range(2))
+    for frame, tracks in frames[:2]:
+        one(Result(frame, tracks, 1.0))
+        other.skip(Result(frame, tracks, 1.0))
+    last = Result(*frames[2], 1.0)
+    fresh, *both = (draw(last).image for draw in (Drawing(run.render, run.stats), one, other))
+    np.testing.assert_array_equal(both[0], both[1])
+    assert (np.asarray(fresh) != np.asarray(both[0])).any()
 
 
 def test_web_view_shows_pictures_and_numbers():

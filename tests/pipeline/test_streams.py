@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
+import numpy as np
 import pytest
 
 from pipeline.errors import SourceBroken, SourceError
@@ -246,9 +248,22 @@ def web_server(folder: Path) -> Iterator[str]:
 
 
 class _Sender(_Quiet):
-    """Sends 25 pictures of MPEG-TS whatever is asked for; of `/cut` less than it promises."""
+    """Sends 25 pictures of MPEG-TS whatever is asked for; of `/cut` less than it promises.
+
+    `/camera` is a camera's MJPEG, of a size that it invents.
+    """
 
     def do_GET(self) -> None:
+        if self.path == "/camera":
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+            self.send_header("Content-Length", "9999999")
+            self.end_headers()
+            jpeg = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+            head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            for _ in range(10):
+                self.wfile.write(head.encode() + jpeg + b"\r\n")
+            return
         content = b"".join(servers.transport_stream(25, 64, 48))
         self.send_response(200)
         if self.path != "/unsized":
@@ -270,6 +285,15 @@ def test_a_transport_stream_on_a_web_server_is_a_file(sender: str) -> None:
     with opened(f"{sender}/whole") as source:
         assert not source.info.is_live
         assert len(list(source)) == 25
+
+
+@pytest.mark.parametrize(("path", "live"), [("camera", None), ("whole", True)])
+def test_a_size_that_a_camera_invents_does_not_make_it_a_file(
+    path: str, live: bool | None, sender: str
+) -> None:
+    with opened(f"{sender}/{path}", live=live, reconnect_s=30.0) as source:
+        assert source.info.is_live
+        media.frames_until(iter(source), lambda frame: frame.dropped_before > 0)
 
 
 def test_a_file_that_a_web_server_cuts_off_is_not_begun_again(sender: str) -> None:

@@ -868,11 +868,11 @@ def test_other_features_may_come_once_all_is_forgotten(features):
 
 def test_the_length_of_features_says_nothing():
     """Who comes back looks like nobody known (cosine .2), whatever its detector's numbers are."""
-    looks = np.array([[1, 0], [0.2, 0.98]], np.float32)
-    for length in (1, 20):
-        frames = [detections([box_at(60, 60)], features=length * looks[:1])] * 5
+    for dtype, length in ((np.float32, 1), (np.float32, 20), (np.float16, 200), (np.uint8, 200)):
+        looks = (length * np.array([[1, 0], [0.2, 0.98]])).astype(dtype)
+        frames = [detections([box_at(60, 60)], features=looks[:1])] * 5
         frames += [detections([])] * 50
-        frames += [detections([box_at(90, 60)], features=length * looks[1:])] * 5
+        frames += [detections([box_at(90, 60)], features=looks[1:])] * 5
         assert run(frames)[-1].ids.tolist() == [2]
 
 
