@@ -77,7 +77,7 @@ def test_architecture_names_every_module(root, package):
 def test_examples_in_docstrings_hold(root, package):
     for path in modules(root, package):
         if ">>>" in path.read_text(encoding="utf-8"):
-            name = ".".join(path.relative_to(root).with_suffix("").parts)
+            name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
             done = doctest.testmod(importlib.import_module(name))
             assert done.attempted > 0, name
             assert done.failed == 0, name
