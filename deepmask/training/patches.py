@@ -192,7 +192,7 @@ def sums_before(masks: Tensor, rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 def _integrals(masks: Tensor) -> Tensor:
     """`(G, S + 1, S + 1)` int32: sums above and to the left of each pixel's corner."""
-    if masks.is_cuda:
+    if masks.device.type != "cpu":
         return F.pad(masks.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32), (1, 0, 1, 0))
     tables = np.empty((len(masks), masks.shape[1] + 1, masks.shape[2] + 1), np.int32)
     for mask, table in zip(masks.numpy(), tables, strict=True):

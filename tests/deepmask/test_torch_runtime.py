@@ -155,6 +155,16 @@ def test_looking_waits_for_nothing_that_is_computed():
     assert asked.names & WAITING == set()
 
 
+def test_looking_stays_on_the_device():
+    """Without a GPU: torch's device without memory refuses, as a GPU does, what lies elsewhere."""
+    meta = torch.device("meta")
+    runtime = TorchRuntime(small_network(), meta)
+    pixels = torch.zeros(2, 90, 140, 3, dtype=torch.uint8, device=meta)
+    with torch.inference_mode():
+        results = runtime.look(pixels, SIZE, 10)
+    assert {result.device for result in results} == {meta}
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which captures")
 def test_a_graph_that_cannot_be_captured_is_one_warning(caplog):
     runtime, stream = TorchRuntime(small_network(), CPU), cast(torch.cuda.Stream, None)

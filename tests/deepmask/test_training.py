@@ -1,5 +1,6 @@
 """Targets, losses and the trainer, on pictures made here."""
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -325,6 +326,34 @@ def test_drawing_and_training_wait_for_nothing_that_is_computed(discs, tmp_path,
         trained.step(device.draw(plans))
     assert len(asked.names) > 50
     assert asked.names & WAITING == set()
+
+
+def test_drawing_and_training_stay_on_the_device(discs, tmp_path, monkeypatch):
+    """Without a GPU: torch's device without memory refuses, as a GPU does, what lies elsewhere."""
+    monkeypatch.setattr(trainer, "load_imagenet", lambda trunk, name: None)
+    monkeypatch.setattr(trainer, "quicken", lambda network: None)
+    monkeypatch.setattr(torch, "autocast", lambda device, dtype: contextlib.nullcontext())
+    meta = torch.device("meta")
+    config = TrainConfig(
+        network=DeepMaskConfig(channels=16, embedding=32),
+        data=DataConfig(shares={"things": 1.0}, paste=1.0, degrade=1.0),
+        device="cpu",
+    )
+    stage = StageConfig(size_px=64, long_side_px=(60, 70))
+    samples = Samples(load_sets(discs, config.data), config, stage)
+    store = Store(samples.planner.photographs, 480, meta)
+    drawn = DeviceSamples(store, config, stage).draw(
+        collate([samples.planner(i) for i in range(4)])
+    )
+    assert {value.device for value in drawn.values()} == {meta}
+    trained = trainer.Trainer(config, tmp_path)
+    trained.device = meta
+    trained.network.float().to(meta)
+    trained.average.to(meta)
+    trained.optimizer = trainer._optimizer(trained.network, config)
+    trained.learning, trained.averaged = trainer._averaged(trained.network, trained.average)
+    trained.step(drawn)
+    assert {value.device for value in trained.sums.values()} == {meta}
 
 
 def test_photographs_that_are_too_large_are_stored_smaller(discs):
