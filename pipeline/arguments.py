@@ -133,7 +133,7 @@ def settings_of(arguments: argparse.Namespace) -> PipelineConfig:
         ConfigError: there are none, or others are given.
     """
     options = [each for each in arguments.set if each.startswith("source.options")]
-    for name in ("source", "config", "set", "output", "save", "start", "duration"):
+    for name in ("config", "set", "output", "save", "start", "duration"):
         if getattr(arguments, name) and not (name == "set" and options == arguments.set):
             raise configs.ConfigError(
                 f"--resume takes all settings from {arguments.resume!r}: leave out --{name}"
@@ -151,5 +151,13 @@ def settings_of(arguments: argparse.Namespace) -> PipelineConfig:
             f"{hint if several else ''}"
         )
     config = configs.load(PipelineConfig, folder / SETTINGS, given)
+    source = config.source
+    if arguments.source:  # its password is not kept
+        if [redact(given) for given in arguments.source] != [source.source]:
+            raise configs.ConfigError(
+                f"--resume goes on with {source.source!r}: leave out --source, or give that "
+                "address with its password"
+            )
+        source = dataclasses.replace(source, source=arguments.source[0])
     output = dataclasses.replace(config.output, directory=folder)
-    return dataclasses.replace(config, output=output)
+    return dataclasses.replace(config, source=source, output=output)

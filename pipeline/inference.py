@@ -103,7 +103,10 @@ def _chosen(
 
 def _result(frame: Frame, future: Future[Detections]) -> Detections:
     try:
-        return future.result()
+        found = future.result()
+        if not isinstance(found, Detections):
+            raise TypeError(f"it gave {type(found).__name__}, expected Detections")
+        return found
     except PipelineError:
         raise
     except Exception as error:

@@ -7,8 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from trackers import association, camera, reentry
-from trackers import boxes as boxlib
+from trackers import camera, reentry
 from trackers.config import SortConfig
 from trackers.kalman import KalmanModel
 from trackers.matches import Matches
@@ -62,7 +61,7 @@ def give_birth(
         return
     held = (matches.owner >= 0).nonzero()[0]
     if len(held):
-        new = new[~_doubled(seen, new, held, config.birth_overlap)]
+        new = new[~seen.doubled(new, held, config.birth_overlap)]
     if len(new) == 0:
         return
     rows = np.zeros((len(new), COLUMNS))
@@ -101,17 +100,3 @@ def _common_velocity(scene: Scene, config: SortConfig) -> Floats:
     if len(velocities) < config.camera_objects:
         return np.zeros(2)
     return camera.common_velocity(velocities)
-
-
-def _doubled(seen: Sightings, new: Indices, held: Indices, most: float) -> NDArray[np.bool_]:
-    """Which of the detections `new` overlap one of `held` more, by masks if there are any."""
-    i, j, sides = boxlib.overlaps(seen.boxes.take(new, 0), seen.boxes.take(held, 0))
-    a, b = new.take(i), held.take(j)
-    if seen.masks is None:
-        shared, areas = sides[0] * sides[1], seen.extents[0]
-    else:
-        shared, areas = seen.masks.intersections(a, seen.masks, b), seen.mask_areas
-    overlap = association.overlap_gain(shared, areas.take(a), np.maximum(areas.take(b), 1.0))
-    out = np.zeros(len(new), bool)
-    out[i[overlap > most]] = True
-    return out

@@ -27,6 +27,8 @@ Floats = NDArray[np.float64]
 
 LAST_FRAME = 10_000_000
 """More frames than this are a mistake in a file: nearly four days of video."""
+LEAST_RATE = 1e-6
+"""Frames a second; fewer are a mistake, too."""
 
 
 def mot_lines(frame_index: int, tracks: Tracks) -> list[str]:
@@ -210,6 +212,7 @@ def read_seqinfo(folder: Path) -> SequenceInfo:
         length = parser.getint("Sequence", "seqLength", fallback=None)
     except (configparser.Error, ValueError) as error:
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from error
-    if not 0.0 < rate < math.inf or (length is not None and length < 0):
+    is_sensible = length is None or 0 <= length <= LAST_FRAME
+    if not (LEAST_RATE <= rate < math.inf and is_sensible):
         raise ValueError(f"{path}: frameRate {rate} and seqLength {length} make no sequence")
     return SequenceInfo(rate, length)

@@ -50,6 +50,8 @@ def recognised(
     lost = ((table.ids > 0.0) & (matches.partner < 0)).nonzero()[0]
     nobody = (matches.owner < 0) & (seen.scores >= config.birth_score)
     held = (matches.owner >= 0).nonzero()[0]
+    free = nobody.nonzero()[0]
+    nobody[free] = ~seen.doubled(free, held, config.birth_overlap)
     nobody[held] = table.ids.take(matches.owner.take(held)) == 0.0
     d = nobody.nonzero()[0]
     if len(lost) == 0 or len(d) == 0:

@@ -20,6 +20,9 @@ Indices = NDArray[np.intp]
 EDGE = 0.02
 """A box so near to the picture's edge, in shares of the picture's sides, touches it."""
 
+LONGEST_S = 1e10
+"""Three centuries; what is longer is no time between frames."""
+
 _NUMBERS = ("started_s", "before_s", "now_s", "moved_s", "frame")
 
 
@@ -62,7 +65,7 @@ class Scene:
         """Begin a frame that is looked at.
 
         Raises:
-            ValueError: Time does not go forward.
+            ValueError: Time does not go forward, or by more than `LONGEST_S`.
         """
         self.move(model, time_s)
         if math.isinf(self.started_s):
@@ -74,10 +77,15 @@ class Scene:
         """Move every tracklet to where it is expected at `time_s`.
 
         Raises:
-            ValueError: Time does not go forward.
+            ValueError: Time does not go forward, or by more than `LONGEST_S`.
         """
         if not self.moved_s < time_s < math.inf:
             raise ValueError(f"time_s should go forward from {self.moved_s}, got {time_s}")
+        if time_s - self.moved_s > LONGEST_S and not math.isinf(self.moved_s):
+            raise ValueError(
+                f"time_s should go forward by at most {LONGEST_S:g} s, got {time_s} after "
+                f"{self.moved_s}"
+            )
         if len(self.table):
             self.table.predict(model, time_s - self.moved_s)
         self.moved_s = time_s

@@ -8,6 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from trackers import association
 from trackers import boxes as boxlib
 from trackers.config import SortConfig
 from trackers.detections import Detections
@@ -51,6 +52,19 @@ class Sightings:
     def covered(self) -> Floats:
         """`(M,)` the largest share of each box that another one covers."""
         return boxlib.covered(self.boxes)
+
+    def doubled(self, index: Indices, others: Indices, most: float) -> NDArray[np.bool_]:
+        """`(N,)` which of those at `index` overlap one of `others` by more, by masks if any."""
+        i, j, sides = boxlib.overlaps(self.boxes.take(index, 0), self.boxes.take(others, 0))
+        a, b = index.take(i), others.take(j)
+        if self.masks is None:
+            shared, areas = sides[0] * sides[1], self.extents[0]
+        else:
+            shared, areas = self.masks.intersections(a, self.masks, b), self.mask_areas
+        overlap = association.overlap_gain(shared, areas.take(a), np.maximum(areas.take(b), 1.0))
+        out = np.zeros(len(index), bool)
+        out[i[overlap > most]] = True
+        return out
 
     def _check(self, sides_and_scores: Floats) -> float:
         """The lowest score, infinite without detections.

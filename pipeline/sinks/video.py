@@ -38,6 +38,8 @@ _FRAGMENTED = {
 _BUFFER_BYTES = 1 << 24
 _MP4 = frozenset({".mp4", ".m4v", ".mov"})
 _TIME_BASE = Fraction(1, 90000)
+_FINEST = Fraction(1, 1_000_000)
+"""MP4 counts how long a picture stays in 32 bits of this: an hour."""
 _FINEST_MPEG4 = Fraction(1, 60000)
 _RATE = Fraction(25)
 
@@ -221,7 +223,7 @@ def _another(first: VideoCodecContext, info: VideoInfo, output: OutputConfig) ->
 
 def _set_up(codec: VideoCodecContext, info: VideoInfo, output: OutputConfig) -> None:
     """What pictures and time are like, and how to encode."""
-    codec.time_base = info.time_base or _TIME_BASE
+    codec.time_base = max(info.time_base or _TIME_BASE, _FINEST)
     if codec.name == "mpeg4":
         codec.time_base = max(codec.time_base, _FINEST_MPEG4)
         codec.options = {"qmin": "2", "qmax": "5"}

@@ -15,9 +15,9 @@ _USER = re.compile(r"://(?:[^/?#]*|[^/?#@\s:]*:(?!\d+(?:/[^@\s]*)?/@)\S*)@")
 
 _SECRET = re.compile(
     r"(?i)((?:user|login|pass|pw|psw|token|jwt|secret|auth|cred|sign?|code(?!c)|key|session)"
-    r"[\w.-]*=)(?:[^&;?/#\s'\"]|['\"](?![:;,.)\s]|$))+"
+    r"[\w.-]*=)(?:[^&;?/#\s'\":]|:(?!\s|$)|['\"](?![:;,.)\s]|$))+"
 )
-"""Secret values by their keys; a quote is part of a value unless a sentence goes on after it."""
+"""Secret values by their keys; a colon or quote is part of one unless a sentence goes on there."""
 
 
 def is_address(source: str) -> bool:

@@ -42,6 +42,8 @@ SEARCHED_BYTES = 256 << 20
 
 _PIPE_BUFFER = 1 << 18
 
+_TINY_S = 1e-6
+
 _GRACE_S = 1.0
 """So much longer than FFmpeg's own time-out do we wait for it."""
 
@@ -155,7 +157,9 @@ class Connection:
         """
         origin = self.stamp_s(self.first)
         base = self.stream.time_base
-        if origin is None or not base or self._pipe is not None:  # a pipe is read through
+        # A pipe is read through, and so is what only counts its packets: behind a seek they do not
+        # tell which pictures they are.
+        if origin is None or not base or self._pipe is not None or self._counts_packets:
             return
         for margin_s in SEEK_MARGINS_S:
             wanted_s = origin + max(time_s - margin_s, 0.0)
@@ -170,7 +174,11 @@ class Connection:
             except FFmpegError:  # damaged there
                 continue
             landed_s = None if landed is None else self.stamp_s(landed)
-            if landed_s is not None and landed_s <= origin + time_s:
+            if landed is None or landed_s is None:
+                continue
+            # One that is interlaced is made whole with the help of the one before.
+            latest_s = origin + time_s - (_TINY_S if landed.interlaced_frame else 0.0)
+            if landed_s <= latest_s:
                 return
         self.close()
         self._connect()
@@ -323,6 +331,8 @@ class _Expected:
         self._stamps: list[int] = []  # a heap
         self._last_dts: int | None = None
         self._older = 0  # pictures that may still come of what was before a new start
+        self._given: int | None = None  # timestamp of the last picture
+        self._is_ordered = True  # as far as is known: some files give the times of decoding
 
     def add(self, packet: Packet[VideoStream]) -> None:
         """Note a packet that goes to the decoder."""
@@ -330,8 +340,12 @@ class _Expected:
             if self._last_dts is not None and packet.dts < self._last_dts:
                 self._older = len(self._stamps)  # timestamps start anew
                 self._stamps.clear()
+                self._given = None
             self._last_dts = packet.dts
-        if packet.pts is not None and not packet.is_discard:
+        if packet.pts is None or packet.is_discard:
+            return
+        # What leads up to the picture that a seek found came before it.
+        if self._given is None or packet.pts >= self._given:
             heapq.heappush(self._stamps, packet.pts)
 
     def __len__(self) -> int:
@@ -342,6 +356,11 @@ class _Expected:
         if self._are_numbers and self._stamps:
             picture.pts = self._stamps[0]
         pts = picture.pts
+        if pts is not None and self._given is not None and pts < self._given and not self._older:
+            self._is_ordered = False
+        if not self._is_ordered:
+            self._stamps.clear()
+            return 0
         if pts is None or pts not in self._stamps:
             self._older = max(0, self._older - 1)
             return 0
@@ -353,6 +372,7 @@ class _Expected:
         count = 0
         while self._stamps and self._stamps[0] <= pts:
             count += heapq.heappop(self._stamps) < pts
+        self._given = pts
         return count
 
 

@@ -23,7 +23,7 @@ def deinterlace(pictures: Iterator[Picture]) -> Iterator[Picture]:
         if woven is not None and not woven.takes(picture):
             yield from woven.end()
             woven = None
-        if woven is None and picture.interlaced_frame:
+        if woven is None and picture.interlaced_frame and _is_large_enough(picture):
             woven = _Weave(picture)
         if woven is None:
             yield picture, lost
@@ -72,6 +72,11 @@ class _Weave:
                 return
             picture.pts, lost = self._waiting.popleft()
             yield picture, lost
+
+
+def _is_large_enough(picture: av.VideoFrame) -> bool:
+    """Whether `bwdif` takes it."""
+    return bool(picture.width >= 3 and picture.height >= 4)
 
 
 def _shape(picture: av.VideoFrame) -> tuple[int, int, str]:

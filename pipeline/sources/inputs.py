@@ -162,8 +162,9 @@ def _names_beside(path: Path) -> list[str]:
 
 
 def _stream(config: SourceConfig) -> Input:
-    url = config.source
-    scheme = url.partition("://")[0].lower()
+    scheme, colon, rest = config.source.partition(":")
+    scheme = scheme.lower()
+    url = scheme + colon + rest
     options: dict[str, str] = {}
     if scheme in ("rtsp", "rtsps"):
         options = {"rtsp_transport": config.rtsp_transport}

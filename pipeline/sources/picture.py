@@ -10,7 +10,8 @@ import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
-_UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+_KNOWN = (0, 1, 4, 5, 6, 7, 9)
+"""Matrices (AVCOL_SPC_...) that FFmpeg converts from."""
 _HD_LINES = 720
 
 Image = NDArray[np.uint8]
@@ -19,8 +20,9 @@ Image = NDArray[np.uint8]
 class Converter:
     """Turns FFmpeg's pictures of one source into RGB arrays; keeps the conversion tables.
 
-    The matrix is the one that the picture names. One that names none is taken as BT.709 from 720
-    lines on, as BT.601 below, and as BT.601 if it comes from a camera (`is_camera`). Range
+    The matrix is the one that the picture names. One that names none, or one that FFmpeg cannot
+    convert from, is taken as BT.709 from 720 lines on, as BT.601 below, and as BT.601 if it comes
+    from a camera (`is_camera`). Range
     (limited or full) and bit depth follow the picture. Transparent parts become black.
     High dynamic range is not mapped to the standard one: such pictures look pale.
     """
@@ -44,7 +46,7 @@ class Converter:
         return np.ascontiguousarray(orient(image, display_matrix(picture)))
 
     def _matrix(self, picture: av.VideoFrame) -> Colorspace | None:
-        if picture.colorspace != _UNSPECIFIED:
+        if picture.colorspace in _KNOWN:
             return None
         if picture.height >= _HD_LINES and not self._is_camera:
             return Colorspace.ITU709
@@ -79,8 +81,8 @@ def orient(image: Image, matrix: NDArray[np.int32] | None) -> Image:
     """
     if matrix is None:
         return image
-    (a, b), (c, d) = np.sign(matrix) * (np.abs(matrix) > np.abs(matrix).max() / 2)
-    if a == 0 or d == 0:
+    (a, b), (c, d) = matrix.astype(np.int64).tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
         image = image.transpose(1, 0, 2)
         a, d = c, b
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

@@ -107,21 +107,26 @@ class VideoSource:
             if time_s < start_s:
                 continue
             lost += lost_now if index or self._config.start_s == 0 else 0  # not what was skipped
-            image = fit(self._converter(picture), self.info.width, self.info.height)
+            try:
+                image = fit(self._converter(picture), self.info.width, self.info.height)
+            except (FFmpegError, ValueError) as error:  # damaged, but not so that decoding noticed
+                log.debug("%s: no picture at %.2f s: %s", self._source.label, time_s, error)
+                lost += 1
+                continue
             if pace is not None:
                 captured_s = pace.wait(time_s)
             yield Frame(index, time_s, image, captured_s, lost)
             index, lost = index + 1, 0
         else:
-            self._warn_of_what_is_missing()
+            self._warn_of_what_is_missing(lost)
         if index == 0 and not self._closing.is_set():
             raise SourceError(
                 f"{self._source.kind.value} {self._source.label!r} has no frame in the part asked "
                 f"for; it ends at {self._clock.last_s:.2f} s, start_s is {self._config.start_s:g}"
             )
 
-    def _warn_of_what_is_missing(self) -> None:
-        lost = self._connection.lost_at_end
+    def _warn_of_what_is_missing(self, lost: int) -> None:
+        lost += self._connection.lost_at_end
         if lost and not self._closing.is_set():
             log.warning("%s: the last %d frames cannot be decoded", self._source.label, lost)
         claimed_s, end_s = self._connection.duration_s, self._clock.last_s

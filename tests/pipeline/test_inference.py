@@ -79,6 +79,13 @@ def test_a_failing_detector_is_an_error_with_its_cause():
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+def test_a_detector_that_gives_nothing_is_an_error(monkeypatch):
+    forgetful = detector(concurrency=1)
+    monkeypatch.setattr(forgetful, "detect", lambda frame: None)
+    with pytest.raises(InferenceError, match="frame 0 .*gave NoneType, expected Detections"):
+        list(detect_async(forgetful, frames(3)))
+
+
 def test_results_before_a_failure_are_given_first():
     def fail(f):
         if f.index == 3:

@@ -15,8 +15,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import configs
 import pipeline.resume
 from deepmask.checkpoint import find_weights
+from pipeline.arguments import parser, settings_of
 from pipeline.errors import InferenceError, SinkError
 from pipeline.frames import Frame
 from pipeline.run import main
@@ -246,12 +248,26 @@ def test_resume_of_nothing_and_with_other_settings_are_mistakes(video, tmp_path,
     scripted()
     assert main(["--resume", str(tmp_path), "--quiet"]) == 2
     assert "no config.yaml there" in capsys.readouterr().err
-    arguments = ["--resume", str(tmp_path), "--source", str(video), "--quiet"]
+    assert run(video, tmp_path / "live", "--set", "source.live=true", "--view", "none") == 0
+    arguments = ["--resume", str(tmp_path / "live"), "--source", "other.mp4", "--quiet"]
     assert main(arguments) == 2
     assert "leave out --source" in capsys.readouterr().err
-    assert run(video, tmp_path / "live", "--set", "source.live=true", "--view", "none") == 0
     assert main(["--resume", str(tmp_path / "live"), "--quiet"]) == 2
     assert "nothing to resume" in capsys.readouterr().err
+
+
+def test_the_password_of_an_address_is_given_again(video, tmp_path, scripted, capsys):
+    killed(video, tmp_path / "killed", 57, scripted)
+    settings = tmp_path / "killed" / "config.yaml"
+    text = settings.read_text(encoding="utf-8")
+    assert str(video) in text
+    settings.write_text(text.replace(str(video), "http://h/a.mp4?token=***"), encoding="utf-8")
+    again = ["--resume", str(tmp_path / "killed"), "--source"]
+    asked = settings_of(parser().parse_args([*again, "http://u:p@h/a.mp4?token=s3cret"]))
+    assert asked.source.source == "http://u:p@h/a.mp4?token=s3cret"
+    for other in ("http://h/b.mp4?token=s3cret", "a.mp4"):
+        with pytest.raises(configs.ConfigError, match="leave out --source"):
+            settings_of(parser().parse_args([*again, other]))
 
 
 def test_a_run_of_another_version_is_not_continued(video, tmp_path, scripted, monkeypatch, capsys):

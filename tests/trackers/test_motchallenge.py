@@ -101,6 +101,7 @@ def test_seqinfo(tmp_path):
     )
     info = read_seqinfo(tmp_path)
     assert (info.frame_rate, info.length) == (12.5, 40)
-    (tmp_path / "seqinfo.ini").write_text("[Sequence]\nframeRate=fast\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"seqinfo\.ini"):
-        read_seqinfo(tmp_path)
+    for bad in ("frameRate=fast", "frameRate=1e-300", "seqLength=3000000000"):
+        (tmp_path / "seqinfo.ini").write_text(f"[Sequence]\n{bad}\n", encoding="utf-8")
+        with pytest.raises(ValueError, match=r"seqinfo\.ini"):
+            read_seqinfo(tmp_path)

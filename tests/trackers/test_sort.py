@@ -384,6 +384,16 @@ def test_of_lost_ones_who_look_alike_the_nearer_comes_back():
         assert run(before + gone + back)[-1].ids.tolist() == wanted
 
 
+def test_who_is_lost_does_not_come_back_as_a_second_box_on_a_twin():
+    twins = np.eye(4, dtype=np.float32)[[0, 0]]
+    before = [detections([box_at(50, 50), box_at(150, 150)], features=twins)] * 10
+    doubled = [detections([box_at(150, 150), box_at(153, 150)], features=twins)] * 50
+    back = [detections([box_at(50, 50), box_at(150, 150)], features=twins)] * 5
+    tracks = run(before + doubled + back)
+    assert all(1 not in each.ids[~each.coasting] for each in tracks[15:60])
+    assert tracks[-1].ids.tolist() == [1, 2]
+
+
 def test_who_comes_back_is_not_taken_for_a_twin_in_view():
     twins = np.eye(4, dtype=np.float32)[[0, 0]]
     before = [detections([box_at(50, 50), box_at(150, 150)], features=twins)] * 10
