@@ -111,7 +111,13 @@ def open_runtime(config: DeployConfig) -> Runtime:
                     f"no device {name!r}: this machine has cuda:0 to "
                     f"cuda:{torch.cuda.device_count() - 1}"
                 )
-            return TorchRuntime(checkpoint.load(path), torch.device(name), config.batch)
+            network = checkpoint.load(path)
+            try:
+                return TorchRuntime(network, torch.device(name), config.batch)
+            except RuntimeError as error:  # too old for this torch, or full
+                if device != "auto":
+                    raise
+                log.warning("the GPU cannot be used: %s", str(error).strip().splitlines()[0])
         if device != "auto":
             raise DeviceError(
                 f"device {device!r} asked for, but this torch ({torch.__version__}) finds no CUDA "

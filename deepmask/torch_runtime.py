@@ -24,6 +24,7 @@ from torch import Tensor
 
 from deepmask.network import DeepMask, Peaks, cell_tables
 from deepmask.proposals import LEAST, Windows
+from deepmask.resample import resample, weights
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class TorchRuntime:
         self._waiting: list[_Call] = []
         self._change = threading.Condition()
         self._tables: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._matrices: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
         if cuda:
             torch.cuda.synchronize(device)  # the lanes' streams do not wait for the weights
 
@@ -91,7 +93,7 @@ class TorchRuntime:
         pixels.numpy()[:] = image
         call = _Call(_Shape(image.shape, size, count), pixels)
         arrays = [tensor.numpy() for tensor in self._answer(call)]
-        keep = arrays[0] >= max(min_score**2, LEAST)
+        keep = (arrays[0] >= LEAST) & (arrays[0] * arrays[1] >= min_score**2)
         return Windows(*(np.asarray(array[keep], np.float32) for array in arrays))
 
     def _answer(self, call: _Call) -> list[Tensor]:
@@ -141,7 +143,7 @@ class TorchRuntime:
         """
         images = pixels.permute(0, 3, 1, 2).to(self.dtype, memory_format=torch.contiguous_format)
         if images.shape[2:] != size:
-            images = _resize(images, size)
+            images = self._resize(images, size)
         scores, features, detail = self._peaks(images.permute(0, 2, 3, 1))
         indices, windows = self._geometry(size)
         objectness, cells = scores.topk(min(count, scores.shape[1]))
@@ -158,10 +160,10 @@ class TorchRuntime:
         with _capturing:
             if not self.graphs:
                 return None
+            work()  # a thread's first call makes handles of libraries: no graph can hold that
             collects = gc.isenabled()
             gc.disable()  # the end of an earlier runtime's graph would be the end of this capture
             try:
-                work()  # a thread's first call makes handles of libraries: no graph can hold that
                 graph = torch.cuda.CUDAGraph()
                 # Other threads go on with their work meanwhile. A capture whose end fails would not
                 # go back to the stream that was current before.
@@ -185,6 +187,23 @@ class TorchRuntime:
         if size not in self._tables:
             self._tables.setdefault(size, cell_tables(size, self.config, self.device))
         return self._tables[size]
+
+    def _resize(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """As the runtime on the CPU does: linear, or averages where much is left out."""
+        of = images.shape[2], images.shape[3]
+        if size[0] * size[1] >= 0.5 * of[0] * of[1]:
+            return F.interpolate(images, size, mode="bilinear", align_corners=False)
+        if (*of, *size) not in self._matrices:  # kept for good, as the tables
+            rows, cols = (self._averages(n, m) for n, m in zip(size, of, strict=True))
+            self._matrices.setdefault((*of, *size), (rows, cols))
+        return resample(images, *self._matrices[*of, *size])
+
+    def _averages(self, count: int, length: int) -> Tensor:
+        """The matrix `(1, count, length)` that shrinks an axis."""
+        of, to = (torch.tensor([[0.0, n]], device=self.device) for n in (length, count))
+        upright = torch.zeros(1, dtype=torch.bool, device=self.device)
+        matrix = weights(of, to, upright, count, length)
+        return (matrix / matrix.sum(2, keepdim=True)).to(self.dtype)
 
 
 class _Lane:
@@ -216,7 +235,9 @@ class _Lane:
     def _program(self, shape: _Shape, batch: int) -> _Program:
         if (shape, batch) not in self.programs:
             if len(self.programs) == MOST_PROGRAMS:
-                del self.programs[next(iter(self.programs))]
+                gone = self.programs.pop(next(iter(self.programs)))
+                if gone.captured and not any(p.captured for p in self.programs.values()):
+                    self.pool = torch.cuda.graph_pool_handle()  # it ended with its last graph
             capture = None
             if self.captures is not None:
                 capture = partial(self.runtime.capture, stream=self.captures, pool=self.pool)
@@ -226,9 +247,10 @@ class _Lane:
 
 
 class _Program:
-    """What is done with batches of one shape: from the second on, on a GPU, one captured graph.
+    """What is done with batches of one shape: from the third on, on a GPU, one captured graph.
 
-    The first batch runs without, so that pictures that come in all sizes are not captured in vain.
+    The first runs without, so that pictures that come in all sizes are not captured in vain, and so
+    does the second, which may be the mirror image of the first.
 
     Args:
         runtime: what looks.
@@ -251,7 +273,7 @@ class _Program:
         """Results of `look`: up to B pictures' and, after them, what is left of earlier ones'."""
         for place, picture in zip(self.pixels, pictures, strict=False):
             place.copy_(picture, non_blocking=True)
-        if self.runs == 1 and self.capture is not None:
+        if self.runs == 2 and self.capture is not None:
             self.captured = self.capture(self.look)
         self.runs += 1
         if self.captured is None:
@@ -259,10 +281,3 @@ class _Program:
         graph, outputs = self.captured
         graph.replay()
         return outputs
-
-
-def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """As the runtime on the CPU does: linear, or averages where much is left out."""
-    if size[0] * size[1] < 0.5 * images.shape[2] * images.shape[3]:
-        return F.interpolate(images, size, mode="area")
-    return F.interpolate(images, size, mode="bilinear", align_corners=False)

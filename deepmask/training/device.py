@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepmask.resample import resample, weights
 from deepmask.training.coco import Photograph
 from deepmask.training.config import StageConfig, TrainConfig
 from deepmask.training.jpeg import compress
 from deepmask.training.patches import Objects, TargetMaker
 from deepmask.training.plans import GREY, Plan, noise_field
-from deepmask.training.resample import resample, weights
 from deepmask.training.samples import MIN_VISIBLE
 
 COVERED = 127 / 255

@@ -20,6 +20,7 @@ from pycocotools import mask as coco_mask
 from deepmask.checkpoint import CheckpointError
 from deepmask.config import DeepMaskConfig
 from deepmask.geometry import cell_windows
+from deepmask.resample import resample, weights
 from deepmask.training import losses, trainer
 from deepmask.training.coco import decode_image, load_set
 from deepmask.training.config import DataConfig, StageConfig, TrainConfig
@@ -28,7 +29,6 @@ from deepmask.training.jpeg import compress
 from deepmask.training.measured import measure_norms
 from deepmask.training.patches import Objects, TargetMaker
 from deepmask.training.plans import Damage, load_sets
-from deepmask.training.resample import resample, weights
 from deepmask.training.samples import Samples
 from deepmask.training.train import main, validate
 from tests.networks import small_network
