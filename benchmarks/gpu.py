@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 import configs
 from benchmarks import measuring, streams
-from deepmask.deploy import look
+from deepmask.deploy import find_windows
 from pipeline.config import PipelineConfig
 from pipeline.detector import DeepMaskDetector, Detector, open_detector
 from pipeline.frames import Frame
@@ -75,7 +75,7 @@ def rate(
 def network_alone(detector: DeepMaskDetector) -> Callable[[Frame], object]:
     """What `detect` does up to the network's answer."""
     config = detector.config
-    return lambda frame: look(detector.runtime, frame.image, config.looks[0], config)
+    return lambda frame: find_windows(detector.runtime, frame.image, config)
 
 
 def write_video(path: Path, images: Sequence[NDArray[np.uint8]], size: tuple[int, int]) -> None:

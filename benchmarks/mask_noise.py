@@ -50,12 +50,14 @@ def detections(
     for k in range(length):
         frame = truth.get(k, MaskFrame([], [], None))
         kept = [rle for rle in frame.masks if rng.random() >= noise.drop]
-        masks = [moved(grown(rle, noise, rng), rng.normal(0, noise.shift, 2)) for rle in kept]
+        real = [moved(grown(rle, noise, rng), rng.normal(0, noise.shift, 2)) for rle in kept]
+        masks = [mask for mask in real if mask.any()]
+        found = len(masks)
         for _ in range(rng.poisson(noise.false)):
             stray = coco_mask.decode(everything[rng.integers(len(everything))]).astype(bool)
             masks.append(moved(stray, rng.uniform(-0.5, 0.5, 2) * (width, height)))
         masks = [mask for mask in masks if mask.any()]
-        scores = np.where(np.arange(len(masks)) < len(kept), 0.9, 0.6).astype(np.float32)
+        scores = np.where(np.arange(len(masks)) < found, 0.9, 0.6).astype(np.float32)
         stack = Masks.from_dense(np.array(masks, bool).reshape(-1, height, width))
         yield Detections(stack.extents.astype(np.float32), scores, stack)
 

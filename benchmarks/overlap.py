@@ -106,7 +106,7 @@ class Stages:
     def _track(self) -> list[Tracks]:
         tracker = SortTracker(self.config.tracker)
         pairs = zip(self.frames, self.detections, strict=True)
-        return [tracker.update(found, frame.time_s) for frame, found in pairs]
+        return [tracker.update(found, frame.time_s, frame.image) for frame, found in pairs]
 
     def _draw(self) -> Iterator[Result]:
         """As a run does it: no picture is kept, for fresh memory costs more than drawing."""

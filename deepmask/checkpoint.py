@@ -44,7 +44,12 @@ def find_weights(name: str) -> Path:
 
 
 def save(path: Path, network: DeepMask, notes: dict[str, str] | None = None) -> None:
-    """Write the weights as float16, with the network's config and `notes` in the header."""
+    """Write the weights as float16, with the network's config and `notes` in the header.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +60,10 @@ def save(path: Path, network: DeepMask, notes: dict[str, str] | None = None) -> 
     }
     config = json.dumps(dataclasses.asdict(network.config))
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {"config": config, **(notes or {})})
+    try:
+        save_file(tensors, partial, {"config": config, **(notes or {})})
+    except SafetensorError as error:
+        raise OSError(f"cannot write {str(path)!r}: {error}") from error
     partial.replace(path)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import tarfile
+import zlib
+from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -28,11 +30,24 @@ class Photograph:
     annotations: tuple[dict[str, Any], ...]
 
     def image(self) -> NDArray[np.uint8]:
-        """`(H, W, 3)` uint8 RGB."""
+        """`(H, W, 3)` uint8 RGB, turned as EXIF says only if it has the right size so.
+
+        Raises:
+            ValueError: it cannot be read, or has another size than its labels.
+        """
+        size = (self.height, self.width)
         try:
-            return decode_image(self.encoded)
+            image = decode_image(self.encoded, turned=False)
+            if image.shape[:2] != size:
+                image = decode_image(self.encoded)
         except ValueError as error:
             raise ValueError(f"the picture with id {self.id}: {error}") from error
+        if image.shape[:2] != size:
+            raise ValueError(
+                f"the picture with id {self.id} is {image.shape[1]}x{image.shape[0]}, its labels "
+                f"are for {self.width}x{self.height}: give the pictures that were labelled"
+            )
+        return image
 
     def mask(self, i: int) -> NDArray[np.uint8]:
         """Annotation `i` as `(H, W)` uint8, 0 or 1."""
@@ -40,13 +55,18 @@ class Photograph:
         return np.asarray(coco_mask.decode(rle), np.uint8)
 
 
-def decode_image(encoded: bytes) -> NDArray[np.uint8]:
+def decode_image(encoded: bytes, turned: bool = True) -> NDArray[np.uint8]:
     """An encoded picture as `(H, W, 3)` uint8 RGB.
+
+    Args:
+        encoded: the file.
+        turned: as its EXIF data say.
 
     Raises:
         ValueError: OpenCV cannot read it.
     """
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    how = cv2.IMREAD_COLOR | (0 if turned else cv2.IMREAD_IGNORE_ORIENTATION)
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), how)
     if image is None:
         raise ValueError("not a picture that OpenCV can read")
     return np.ascontiguousarray(image[:, :, ::-1])
@@ -71,8 +91,7 @@ def load_photographs(annotations: Path, images: Iterable[Path]) -> list[Photogra
         names = {record["id"]: record["file_name"] for record in records}
         labels: dict[int, list[dict[str, Any]]] = {number: [] for number in sizes}
         for row in rows:
-            segmentation = _rle(row["segmentation"], *sizes[row["image_id"]])
-            labels[row["image_id"]].append({**row, "segmentation": segmentation})
+            labels[row["image_id"]].append(_labelled(row, *sizes[row["image_id"]]))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{annotations}: expected COCO instances, JSON with 'images' and 'annotations' that "
@@ -82,7 +101,8 @@ def load_photographs(annotations: Path, images: Iterable[Path]) -> list[Photogra
     photographs = []
     for record in records:
         name = names[record["id"]]
-        if name not in files:
+        found = files.get(name, files.get(PurePosixPath(name).name))
+        if found is None:
             raise FileNotFoundError(
                 f"{annotations.name} names the picture {name!r}, which is in none "
                 f"of the {len(files)} files given: give every tar or folder of the set"
@@ -90,7 +110,7 @@ def load_photographs(annotations: Path, images: Iterable[Path]) -> list[Photogra
         photographs.append(
             Photograph(
                 record["id"],
-                files[name],
+                found,
                 record["height"],
                 record["width"],
                 record.get("exhaustive", True),
@@ -112,13 +132,32 @@ def load_set(folder: Path, name: str) -> list[Photograph]:
     return load_photographs(annotations, shards or [folder / name])
 
 
-def _rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """A mask as compressed RLE, of COCO's polygons, plain RLE, or what it is already."""
+def _labelled(row: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    """An annotation with its mask as RLE, and with area and box where it has none."""
+    rle = _rle(row["segmentation"], height, width)
+    if rle is None:
+        raise ValueError(f"annotation {row.get('id')} has no mask of {width}x{height}")
+    area, box = float(coco_mask.area(rle)), coco_mask.toBbox(rle).tolist()
+    return {"area": area, "bbox": box} | row | {"segmentation": rle}
+
+
+def _rle(segmentation: Any, height: int, width: int) -> dict[str, Any] | None:
+    """A mask as compressed RLE, of COCO's polygons, plain RLE, or what it is already.
+
+    None where it is empty, or of another size.
+    """
     if isinstance(segmentation, list):
-        return dict(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)))
-    if isinstance(segmentation["counts"], list):
-        return dict(coco_mask.frPyObjects(segmentation, height, width))
-    return dict(segmentation)
+        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
+        if not polygons:
+            return None
+        return dict(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
+    if list(segmentation["size"]) != [height, width]:
+        return None
+    if not isinstance(segmentation["counts"], list):
+        return dict(segmentation)
+    if sum(segmentation["counts"]) != height * width:
+        return None
+    return dict(coco_mask.frPyObjects(segmentation, height, width))
 
 
 def _read_files(places: Iterable[Path]) -> dict[str, bytes]:
@@ -126,7 +165,11 @@ def _read_files(places: Iterable[Path]) -> dict[str, bytes]:
     for place in places:
         if place.is_dir():
             files.update(
-                {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
+                {
+                    path.relative_to(place).as_posix(): path.read_bytes()
+                    for path in place.rglob("*")
+                    if path.is_file()
+                }
             )
             continue
         try:
@@ -134,7 +177,12 @@ def _read_files(places: Iterable[Path]) -> dict[str, bytes]:
                 for member in archive:
                     handle = archive.extractfile(member)
                     if handle is not None:
-                        files[Path(member.name).name] = handle.read()
-        except tarfile.ReadError as error:
-            raise ValueError(f"{place}: expected a tar file or a folder of pictures") from error
-    return files
+                        files[str(PurePosixPath(member.name))] = handle.read()
+        except (tarfile.TarError, EOFError, KeyError, zlib.error) as error:
+            raise ValueError(
+                f"{place}: expected a tar file or a folder of pictures; this is none, or is "
+                f"damaged ({error})"
+            ) from error
+    by_name = Counter(PurePosixPath(path).name for path in files)
+    short = {PurePosixPath(path).name: data for path, data in files.items()}
+    return {name: data for name, data in short.items() if by_name[name] == 1} | files

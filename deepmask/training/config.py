@@ -24,6 +24,18 @@ class StageConfig:
     long_side_px: tuple[int, int] = (224, 900)
     """Before the crop, a photograph's long side is scaled to something between, log-uniformly."""
 
+    def __post_init__(self) -> None:
+        if not (0 < self.until <= 1 and self.size_px >= 32 and self.size_px % 32 == 0):
+            raise ValueError(
+                "until should lie in (0, 1], size_px be a multiple of 32, got "
+                f"{self.until} and {self.size_px}"
+            )
+        if not (self.batch >= 1 and 32 <= self.long_side_px[0] <= self.long_side_px[1]):
+            raise ValueError(
+                "batch should be 1 or more, long_side_px two lengths of 32 px or more, got "
+                f"{self.batch} and {self.long_side_px}"
+            )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DataConfig:
@@ -55,6 +67,12 @@ class DataConfig:
     stored_px: int = 480
     """Where photographs lie in a GPU's memory: their longest side; larger ones are shrunk. At 480,
     each takes 0.7 MB, and each of its masks 29 kB."""
+
+    def __post_init__(self) -> None:
+        if min(self.shares.values(), default=0.0) < 0 or not sum(self.shares.values()) > 0:
+            raise ValueError(
+                f"data.shares should give sets shares above 0, got {dict(self.shares)}"
+            )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,3 +141,10 @@ class TrainConfig:
 
     checkpoint_s: float = 120.0
     """Seconds between two resumable checkpoints."""
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.budget_s < 0:
+            raise ValueError(
+                "images should be 1 or more and budget_s 0 or more, got "
+                f"{self.images} and {self.budget_s}"
+            )

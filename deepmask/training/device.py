@@ -68,7 +68,8 @@ class Store:
         image = photograph.image()
         masks = [photograph.mask(i) for i in range(len(photograph.annotations))]
         if scale < 1:
-            size = (int(photograph.width * scale), int(photograph.height * scale))
+            sides = photograph.width, photograph.height
+            size = [max(1, int(side * scale)) for side in sides]
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
             masks = [np.asarray(cv2.resize(mask, size), np.uint8) for mask in masks]
         height, width = image.shape[:2]

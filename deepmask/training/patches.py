@@ -162,7 +162,9 @@ class TargetMaker:
         sums = sums_before(masks, rows, x, y)
         inside = sums[:, 1:, 1:] - sums[:, :-1, 1:] - sums[:, 1:, :-1] + sums[:, :-1, :-1]
         pixel = (self.windows[cells, 2] - self.windows[cells, 0]) / self.side
-        return (inside * (255 / pixel.square())[:, None, None]).round().to(torch.uint8)
+        return (
+            (inside * (255 / pixel.square())[:, None, None]).round().clamp(0, 255).to(torch.uint8)
+        )
 
 
 def sums_before(masks: Tensor, rows: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -40,7 +40,12 @@ def train(config: TrainConfig, data: Path, output: Path, resume: bool) -> None:
 
     Raises:
         FileNotFoundError: a set of photographs, or what should be resumed, is not there.
+        FileExistsError: a training that should not be resumed is.
     """
+    if not resume and (output / "resume.pt").exists():
+        raise FileExistsError(
+            f"{output} holds a training: go on with it with --resume, or give another --output"
+        )
     output.mkdir(parents=True, exist_ok=True)
     validation = load_set(data, "val")[: config.validation_images]
     trainer = Trainer(config, output, lambda network: validate(network, validation))
@@ -121,7 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = configs.load(TrainConfig, options.config, options.set)
         train(config, options.data, options.output, options.resume)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"deepmask.training.train: {error}", file=sys.stderr)
+        # Of a process that makes samples the message is a traceback; the error is its last line.
+        print(f"deepmask.training.train: {str(error).splitlines()[-1]}", file=sys.stderr)
         return 2
     return 0
 

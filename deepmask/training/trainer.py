@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
@@ -97,7 +98,8 @@ class Trainer:
                 if self.progress >= stage.until:
                     break
         self.save()
-        self._validate()
+        if self.validated < self.progress:
+            self._validate()
 
     def step(self, batch: dict[str, Tensor]) -> None:
         """One step of the optimiser on a batch of samples; waits for no device."""
@@ -160,7 +162,7 @@ class Trainer:
 
         Raises:
             FileNotFoundError: there is none.
-            CheckpointError: it is of another network.
+            CheckpointError: it is damaged, or of another network.
         """
         path = self.output / "resume.pt"
         if not path.is_file():
@@ -168,7 +170,13 @@ class Trainer:
                 f"nothing to go on with: there is no {path}; give the --output of the training to "
                 "resume, or begin without --resume"
             )
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise checkpoint.CheckpointError(
+                f"{str(path)!r} is damaged: go on from the weights beside it with "
+                f"--set initial=FILE ({str(error).splitlines()[0] if str(error) else 'empty'})"
+            ) from error
         rates = [{key: group[key] for key in _RATES} for group in self.optimizer.param_groups]
         try:
             self.network.load_state_dict(state["network"])
@@ -180,7 +188,8 @@ class Trainer:
             ) from error
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group.update(rate)
-        self.images, self.steps, self.elapsed_s, self.validated = state["numbers"]
+        self.images, self.steps, self.elapsed_s, validated = state["numbers"]
+        self.validated = min(validated, self.progress)  # the training may be longer now
         log.info("resumed at %d images", self.images)
 
     def _batches(

@@ -22,7 +22,7 @@ from deepmask.config import DeepMaskConfig
 from deepmask.geometry import cell_windows
 from deepmask.resample import resample, weights
 from deepmask.training import losses, trainer
-from deepmask.training.coco import decode_image, load_set
+from deepmask.training.coco import Photograph, decode_image, load_set
 from deepmask.training.config import DataConfig, StageConfig, TrainConfig
 from deepmask.training.device import DeviceSamples, Store, collate
 from deepmask.training.jpeg import compress
@@ -398,6 +398,73 @@ def test_a_set_that_is_not_there_is_named(discs):
         load_set(discs, "nothing")
 
 
+def _one_picture(folder, shown=None, row=None, name="1.png"):
+    """A set of one 40x30 picture with one mask; `row` changes its annotation."""
+    encoded = cv2.imencode(".jpg", np.zeros((30, 40, 3), np.uint8) if shown is None else shown)[1]
+    (folder / "one" / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "one" / name).write_bytes(encoded.tobytes())
+    polygon = [5.0, 5, 25, 5, 25, 20, 5, 20]
+    annotation = {"id": 7, "image_id": 1, "iscrowd": 0, "segmentation": [polygon]} | (row or {})
+    image = {"id": 1, "file_name": name, "height": 30, "width": 40}
+    content = {"images": [image], "annotations": [annotation]}
+    (folder / "one.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_area_and_box_follow_from_the_mask(tmp_path):
+    (photograph,) = load_set(_one_picture(tmp_path, name="a/1.png"), "one")
+    assert photograph.image().shape == (30, 40, 3)
+    (row,) = photograph.annotations
+    assert (row["area"], row["bbox"]) == (300, [5, 5, 20, 15])
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [[], [[5, 5, 25, 5]], {"size": [40, 30], "counts": [1200]}, {"size": [30, 40], "counts": [9]}],
+)
+def test_masks_that_are_none_are_named(segmentation, tmp_path):
+    _one_picture(tmp_path, row={"segmentation": segmentation})
+    with pytest.raises(ValueError, match="annotation 7 has no mask of 40x30"):
+        load_set(tmp_path, "one")
+
+
+def test_pictures_of_another_size_than_their_labels_are_named(tmp_path):
+    (photograph,) = load_set(_one_picture(tmp_path, np.zeros((60, 80, 3), np.uint8)), "one")
+    with pytest.raises(ValueError, match=r"id 1 is 80x60, its labels are for 40x30"):
+        photograph.image()
+
+
+@pytest.mark.parametrize(("height", "width", "corner"), [(30, 40, "left"), (40, 30, "right")])
+def test_pictures_are_turned_only_where_their_labels_are(height, width, corner, discs):
+    image = np.zeros((30, 40, 3), np.uint8)
+    image[:15, :20] = 255
+    tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0" + bytes(4)
+    plain = cv2.imencode(".jpg", image)[1].tobytes()
+    exif = b"Exif\0\0" + tiff
+    encoded = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
+    photograph = Photograph(1, encoded, height, width, True, ())
+    shown = photograph.image()
+    assert shown.shape[:2] == (height, width)
+    assert (shown[5, 5 if corner == "left" else -5] > 200).all()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["images=0", "budget_s=-1", "data.shares={}", "stages=[{size_px: 100}]", "stages=[{batch: 0}]"],
+)
+def test_settings_that_make_no_training(setting, discs, tmp_path, capsys):
+    given = ["--data", str(discs), "--output", str(tmp_path / "out"), "--set", setting]
+    assert main(given) == 2
+    assert "should" in capsys.readouterr().err
+
+
+def test_a_training_is_not_begun_over_another(discs, tmp_path, capsys):
+    (tmp_path / "resume.pt").write_bytes(b"cut off")
+    folders = ["--data", str(discs), "--output", str(tmp_path), "--set", "data.shares={things: 1}"]
+    assert main(folders) == 2
+    assert "go on with it with --resume" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_training_learns_resumes_and_writes_weights(discs, tmp_path, monkeypatch):
@@ -422,12 +489,17 @@ def test_training_learns_resumes_and_writes_weights(discs, tmp_path, monkeypatch
         arguments += ["--set", setting]
     assert main([*arguments, "--set", "images=40"]) == 0
     assert main([*arguments, "--set", "images=80", "--resume"]) == 0
+    whole = (output / "resume.pt").read_bytes()
+    (output / "resume.pt").write_bytes(whole[: len(whole) // 2])
+    assert main([*arguments, "--set", "images=80", "--resume"]) == 2
     rows = [
         json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     trained = [row for row in rows if "dice" in row]
     assert trained[-1]["images"] == 80
     assert trained[-1]["dice"] < 0.8 * trained[0]["dice"]
+    validated = [row["progress"] for row in rows if "mask AR@10" in row]
+    assert validated == [1, 1]  # at the end of each part
     assert {"mask AR@10", "mask AR@100", "box AR@100"} <= rows[-1].keys()
     assert (output / "weights.safetensors").is_file()
     assert (output / "log.png").is_file()
