@@ -363,14 +363,24 @@ def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
 # Sentences.
 
 
+_WORDS: dict[Any, str] = {
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "text",
+}
+
+
 def _name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(repr(value) for value in typing.get_args(hint))
+    return _WORDS.get(hint) or str(getattr(hint, "__name__", hint))
 
 
 def _kind(value: Any) -> str:
     if value is None:
         return "null"
-    return f"{type(value).__name__} {value!r}"
+    return f"the text {value!r}" if isinstance(value, str) else repr(value)
 
 
 def _wrong(path: str, wanted: str, value: Any) -> ConfigError:

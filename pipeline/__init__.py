@@ -64,7 +64,8 @@ def track(
             dataclass: `tracker={"lost_s": 3}`, `detector={"device": "cuda"}`.
 
     Raises:
-        configs.ConfigError: there is no such setting.
+        TypeError: the source is neither text nor a path.
+        configs.ConfigError: there is no such setting, or it is of outputs.
         pipeline.errors.PipelineError: the source cannot be opened or breaks off, or the
             detector fails.
     """
@@ -77,6 +78,16 @@ def track(
     from pipeline.sources import open_source
     from trackers.sort import SortTracker
 
+    if not isinstance(source, str | Path):
+        raise TypeError(
+            f"track() takes one source, as --source does, got {type(source).__name__}: pictures of "
+            "your own go to trackers.SortTracker with your detections"
+        )
+    silent = [name for name in settings if name.partition(".")[0] in ("output", "render")]
+    if silent:
+        raise configs.ConfigError(
+            f"track() writes and draws nothing: leave out {silent[0]!r}, or use pipeline.run"
+        )
     resolved = configs.load(PipelineConfig, config, settings | {"source.source": str(source)})
     with (
         open_source(resolved.source) as opened,

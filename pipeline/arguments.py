@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import configs
+from configs import did_you_mean
 from pipeline.config import PipelineConfig
 from pipeline.record import HIDDEN
 from pipeline.sinks import FORMATS, SETTINGS
@@ -18,7 +19,22 @@ from pipeline.sources import redact
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, as all mistakes."""
+        what, _, words = message.partition(": ")
+        first = words.split(" ")[0]
+        if what == "unrecognized arguments" and first.startswith("-"):
+            message += did_you_mean(first, self._option_string_actions)
+        elif what == "unrecognized arguments":
+            message += "; name each source with --source, and put a pattern in quotes"
         self.exit(2, f"{self.prog}: {redact(message)} (see --help)\n")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Print it, asked of the package only here: that takes time."""
+        from importlib.metadata import version
+
+        print(f"deepmask-tracking {version('deepmask-tracking')}")  # noqa: T201
+        parser.exit()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     presets = ", ".join(configs.presets(PipelineConfig))
     result = _Parser(
         prog="pipeline.run",
+        allow_abbrev=False,
         description="Find, segment and follow every object in a video.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=(
@@ -68,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help=f"outputs, from {formats}; jsonl:FILE for a file of its own, jsonl:- for stdout; "
-        "default: video,jsonl; may be given often",
+        "none for nothing; default: video,jsonl; may be given often",
     )
     result.add_argument(
         "--view", metavar="auto|window|web|none", help="where to show; default: auto"
@@ -85,6 +102,9 @@ def parser() -> argparse.ArgumentParser:
         help="continue the run of a file that broke off in this folder, with its settings",
     )
     result.add_argument(
+        "--version", nargs=0, action=_Version, help="say which version this is, and end"
+    )
+    result.add_argument(
         "--list-cameras", action="store_true", help="name the cameras of this machine, and end"
     )
     return result
@@ -98,10 +118,11 @@ def settings(arguments: argparse.Namespace) -> PipelineConfig:
     """
     if arguments.resume is not None:
         return complete(settings_of(arguments))
+    save = ",".join(filter(None, arguments.save))
     flags = {
         "source.source": arguments.source[0] if arguments.source else None,
         "output.directory": arguments.output,
-        "output.save": ",".join(filter(None, arguments.save)) or None,
+        "output.save": ("[]" if save in ("", "none") else save) if arguments.save else None,
         "output.view": arguments.view,
         "detector.device": arguments.device,
         "source.start_s": arguments.start,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,14 @@ from pipeline.stats import RunStats, as_dict
 
 log = logging.getLogger(__name__)
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+HEADER = "# The settings of a run of pipeline.run.\n"
+"""The first line of a run's `config.yaml`: one without it is somebody's own."""
+
 HIDDEN = "..."
 """In `config.yaml`, for the values of FFmpeg's options."""
 
@@ -30,35 +39,83 @@ HIDDEN = "..."
 def record(
     config: PipelineConfig, info: VideoInfo, stats: RunStats, *, is_new: bool
 ) -> Iterator[Outputs]:
-    """The outputs of a run; puts its settings and, at its end, its summary beside them."""
+    """The outputs of a run; puts its settings and, at its end, its summary beside them.
+
+    Raises:
+        SinkError: they cannot be written, another run writes there, or what would be replaced is
+            of no run.
+    """
     outputs = prepare(config.output, info, spare=file_of(config.source.source))
     folder = outputs.folder
-    if folder is not None and is_new:
-        _write_settings(folder / SETTINGS, config)
-    error: BaseException | None = None
-    try:
+    if folder is None:
         yield outputs
-    except Exception as caught:
-        error = caught
-        raise
-    finally:
-        if folder is not None:
-            summary = json.dumps(as_dict(stats.summary(error)), indent=2)
-            partial = folder / f".{SUMMARY}.part"
-            try:
-                partial.write_text(summary + "\n", encoding="utf-8")
-                partial.replace(folder / SUMMARY)
-            except OSError as full:
-                log.warning("cannot write the summary: %s", full.strerror)
-                with suppress(OSError):
-                    partial.unlink()
+        return
+    with _alone_in(folder):
+        if is_new:
+            _write_settings(folder, config)
+        error: BaseException | None = None
+        try:
+            yield outputs
+        except Exception as caught:
+            error = caught
+            raise
+        finally:
+            _write_summary(folder, stats, error)
 
 
-def _write_settings(path: Path, config: PipelineConfig) -> None:
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of the folder, where the system can."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        path.write_text(configs.dump(without_secrets(from_anywhere(config))), encoding="utf-8")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SinkError(
+                f"another run writes to {str(folder)!r}: choose another --output"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write_settings(folder: Path, config: PipelineConfig) -> None:
+    path = folder / SETTINGS
+    text = configs.dump(without_secrets(from_anywhere(config)))
+    try:
+        if not _is_of_a_run(folder):
+            raise SinkError(
+                f"{str(folder)!r} holds a {SETTINGS} or {SUMMARY} that no run has written: choose "
+                "another --output"
+            )
+        path.write_text(HEADER + text, encoding="utf-8")
     except OSError as error:
         raise SinkError(f"cannot write {str(path)!r}: {error.strerror}") from error
+
+
+def _is_of_a_run(folder: Path) -> bool:
+    """Whether what would be replaced in the folder is of an earlier run, or nothing is there."""
+    if not (folder / SETTINGS).is_file():  # what else it may be says so when it is written
+        return not (folder / SUMMARY).exists()
+    with (folder / SETTINGS).open(encoding="utf-8", errors="replace") as file:
+        return file.readline() == HEADER
+
+
+def _write_summary(folder: Path, stats: RunStats, error: BaseException | None) -> None:
+    summary = json.dumps(as_dict(stats.summary(error)), indent=2)
+    partial = folder / f".{SUMMARY}.part"
+    try:
+        partial.write_text(summary + "\n", encoding="utf-8")
+        partial.replace(folder / SUMMARY)
+    except OSError as full:
+        log.warning("cannot write the summary: %s", full.strerror)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def without_secrets(config: PipelineConfig) -> PipelineConfig:

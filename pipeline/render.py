@@ -178,9 +178,10 @@ class Renderer:
 
     def render(self, frame: Frame, tracks: Tracks) -> NDArray[np.uint8]:
         """The frame with its tracks in its style, `(H, W, 3)` uint8 RGB, a new picture."""
-        if self._config.style == "tint":
-            return draw(frame.image, tracks, self._trails(frame.time_s, tracks), self._config)
         index = effects.chosen(tracks, self._config.ids)
+        if self._config.style == "tint":
+            shown = tracks.take(index) if self._config.ids else tracks
+            return draw(frame.image, shown, self._trails(frame.time_s, tracks), self._config)
         if self._config.style == "overlay":
             return effects.overlaid(frame.image, tracks, index, self._picture)
         return self._changed(frame.image, tracks, index)

@@ -108,6 +108,11 @@ class Places:
         if self._path is not None and self._latest is not None:
             _save(self._path, self._latest)
 
+    def tell(self) -> None:
+        """Say how to go on, where that is possible."""
+        if self._path is not None and self._path.exists():
+            log.info("to go on where this run ended: --resume %s", self._path.parent)
+
     def forget(self, leftovers: Sequence[Path]) -> None:
         """The run is finished: nobody needs the place, nor then the leftovers, any more."""
         for path in [self._path, *leftovers]:
@@ -143,9 +148,11 @@ def open_places(
     except PipelineError as error:
         if not isinstance(error, SinkError):
             places.keep_latest()
+        places.tell()
         raise
     if stats.stopped:
         places.keep_latest()
+        places.tell()
     else:
         places.forget(context.leftovers)
 

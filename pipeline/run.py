@@ -177,6 +177,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             run(config, stats, progress, place)
             code = DONE
         except KeyboardInterrupt:
+            if not stats.processed:
+                log.info("stopped before the first picture: nothing is written")
             code = DONE
         except Stopped as stopped:
             log.info("%s", stopped)

@@ -61,6 +61,19 @@ class Tracks:
         """`(N,)` true where the object was looked for and not found: not merely out of turn."""
         return self.coasting if self.missed is None else self.missed
 
+    def take(self, index: NDArray[np.intp]) -> Tracks:
+        """Those at `index`, in its order."""
+        return Tracks(
+            self.ids[index],
+            self.boxes[index],
+            self.scores[index],
+            self.coasting[index],
+            self.velocities[index],
+            self.ages_s[index],
+            None if self.masks is None else self.masks.take(index),
+            None if self.missed is None else self.missed[index],
+        )
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -91,6 +91,10 @@ class OutputConfig:
                 )
             if target == "":
                 raise ValueError(f"save: {entry!r} names no file; leave the colon out, or name one")
+            if name == "video" and target is not None and target.lower().endswith(".avi"):
+                raise ValueError(
+                    f"save: AVI keeps no times of pictures, got {target!r}: choose .mp4 or .mkv"
+                )
             if target == "-" and name not in STREAMING:
                 raise ValueError(
                     f"save: {name} cannot go to standard output, only "

@@ -113,6 +113,8 @@ class Connection:
             self._limit_s = self._patience_s + (_GRACE_S if is_stream else 0.0)
         except (FFmpegError, ValueError) as error:
             self.close()
+            if self._pipe is not None and self._pipe.is_empty:
+                raise SourceError("cannot read standard input: nothing came in") from None
             raise cannot_open(self._source, error) from None
         except BaseException:
             self.close()
@@ -299,12 +301,14 @@ class _Pipe:
     """Standard input for FFmpeg, which has no end of patience of its own.
 
     `left` is how many bytes may still be read; what is longer ends there. None is without limit.
+    `is_empty` tells whether nothing has come yet.
     """
 
     name = "standard input"
 
     def __init__(self) -> None:
         self.left: int | None = SEARCHED_BYTES
+        self.is_empty = True
 
     def read(self, size: int) -> bytes:
         """Return what is there, at most `size` bytes; nothing at the end."""
@@ -312,6 +316,7 @@ class _Pipe:
             return os.read(0, size)
         data = os.read(0, min(size, self.left))
         self.left -= len(data)
+        self.is_empty &= not data
         return data
 
 

@@ -125,8 +125,8 @@ class ImageFiles:
         try:
             with path.open("rb") as file, av.open(file, "r") as container:
                 return self._converter(next(container.decode(video=0)))
-        except (FFmpegError, OSError, StopIteration, IndexError, ValueError) as error:
-            log.warning("left out, not readable as an image: %s (%s)", path, error)
+        except (FFmpegError, OSError, StopIteration, IndexError, ValueError):
+            log.warning("left out, not readable as an image: %s", path)
             return None
 
 

@@ -139,8 +139,11 @@ def _path(source: str) -> Path:
 
 def _file(path: Path) -> Input:
     if not path.exists():
-        near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
-        hint = f"did you mean {str(path.with_name(near[0]))!r}?" if near else EXPECTED
+        names = {Path(name).stem: name for name in _names_beside(path)}
+        near = difflib.get_close_matches(path.stem, names, n=1)
+        hint = f"did you mean {str(path.with_name(names[near[0]]))!r}?" if near else EXPECTED
+        if path.name.isdigit():
+            hint = f"a camera is 'webcam:{path.name}'"
         raise SourceError(f"cannot open {str(path)!r}: no such file or folder; {hint}")
     if path.stat().st_size == 0 and path.is_file():
         raise SourceError(f"cannot open file {str(path)!r}: it is empty (0 bytes)")
@@ -202,6 +205,11 @@ def _why(source: Input, error: Exception) -> str:
     if isinstance(error, av_error.PermissionError):
         return "this user may not read it; check its permissions"
     is_noise = isinstance(error, (av_error.InvalidDataError, UnicodeDecodeError))
+    if is_noise and source.kind is Kind.PIPE:
+        return (
+            "FFmpeg finds no video or image in it; an MP4 with its index at the end can be read "
+            "from a file only: name it, or let `ffmpeg -movflags +faststart` move the index"
+        )
     if is_noise and source.kind is not Kind.GRAPH:
         return (
             "FFmpeg finds no video or image in it; if it is a recording, it was cut off before "
@@ -239,6 +247,11 @@ def _why_stream(error: Exception) -> str:
         return "nobody listens there; check host and port"
     if isinstance(error, av_error.InvalidDataError):
         return "what comes from there is not a video that FFmpeg can read"
+    if getattr(error, "errno", None) == errno.EIO:
+        return (
+            "it breaks off; check the network, and if it is an MP4 with its index at the end, "
+            "whether the server can give parts of a file"
+        )
     return f"{_ffmpeg_words(error)}; check the address and the network"
 
 

@@ -31,6 +31,13 @@ def two(coasting: tuple[bool, bool] = (False, False)) -> tuple[Tracks, np.ndarra
     return tracks_of(masks, coasting=coasting), masks.full(0), masks.full(1)
 
 
+def test_a_tint_is_of_the_objects_that_are_wanted():
+    tracks, first, second = two()
+    changed = (rendered(tracks, ids=(2,), labels=False, trail_s=0) != NOISE).any(2)
+    assert not changed[first].any()
+    assert changed[second].mean() > 0.9
+
+
 def rendered(tracks: Tracks, image: np.ndarray = NOISE, **settings: object) -> np.ndarray:
     before = image.copy()
     out = Renderer(RenderConfig(**settings)).render(Frame(0, 0.0, image), tracks)  # type: ignore[arg-type]

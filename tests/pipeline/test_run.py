@@ -158,6 +158,78 @@ def test_settings_that_cannot_be_written_are_one_line(video, tmp_path, scripted,
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "summary.json"])
+def test_files_of_others_are_not_replaced(name, video, tmp_path, scripted, capsys):
+    scripted()
+    (tmp_path / name).write_text("# mine\n", encoding="utf-8")
+    arguments = ["--source", str(video), "--output", str(tmp_path), "--save", "csv"]
+    assert main(arguments) == 2
+    assert "that no run has written: choose another --output" in capsys.readouterr().err
+    assert (tmp_path / name).read_text(encoding="utf-8") == "# mine\n"
+    assert not (tmp_path / "tracks.csv").exists()
+
+
+def test_two_runs_do_not_write_into_one_folder(video, tmp_path, scripted, capsys):
+    scripted()
+    arguments = ["--source", str(video), "--output", str(tmp_path), "--save", "csv"]
+    fcntl = pytest.importorskip("fcntl")
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    assert main(arguments) == 2
+    assert "another run writes to" in capsys.readouterr().err
+    os.close(handle)
+    assert main(arguments) == 0
+
+
+@pytest.mark.parametrize("nothing", ["none", ""])
+def test_nothing_is_saved_where_nothing_is_wanted(nothing, video, tmp_path, scripted, monkeypatch):
+    scripted()
+    monkeypatch.chdir(tmp_path)
+    assert main(["--source", str(video), "--save", nothing, "--view", "none"]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("deepmask-tracking ")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--sorce", "a.mp4"], "did you mean '--source'?"),
+        (["--conf", "0.5"], "unrecognized arguments: --conf"),
+        (["a.mp4"], "name each source with --source"),
+        (["--source", "0"], "a camera is 'webcam:0'"),
+        (["--save", "video:a.avi"], "AVI keeps no times"),
+    ],
+)
+def test_what_users_of_other_programs_type_gets_a_hint(words, hint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code: int | str | None
+    try:
+        code = main(words)
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "error", "words"),
+    [
+        (["a.mp4", "b.mp4"], {}, TypeError, "takes one source, .* got list"),
+        ("a.mp4", {"output": {"save": ["video"]}}, configs.ConfigError, "leave out 'output'"),
+        ("a.mp4", {"render.style": "blur"}, configs.ConfigError, "leave out 'render.style'"),
+    ],
+)
+def test_what_track_does_not_do_is_an_error(source, settings, error, words):
+    with pytest.raises(error, match=words):
+        next(pipeline.track(source, **settings))
+
+
 def test_part_of_a_file(video, tmp_path, scripted):
     scripted()
     arguments = ["--source", str(video), "--output", str(tmp_path), "--start", "1"]
@@ -589,12 +661,18 @@ def test_another_program_that_imports_this_keeps_its_ctrl_c(tmp_path):
             ["--set", "tracker.lst_s=3"],
             "unknown setting 'tracker.lst_s'; did you mean 'tracker.lost_s'?",
         ),
-        (["--set", "tracker.lost_s=long"], "'tracker.lost_s' should be float, got str 'long'"),
+        (
+            ["--set", "tracker.lost_s=long"],
+            "'tracker.lost_s' should be a number, got the text 'long'",
+        ),
         (
             ["--set", "detector.interval=0"],
             "detector.interval should be in [1, 1000], or auto, got 0",
         ),
-        (["--set", "detector.interval=often"], "'detector.interval' should be int or "),
+        (
+            ["--set", "detector.interval=often"],
+            "'detector.interval' should be a whole number or 'auto'",
+        ),
         (["--save", "vido"], "output.save: unknown format 'vido'; did you mean 'video'?"),
         (["--view", "windo"], "did you mean 'window'?"),
         (["--set", "render.strength=.nan"], "render.strength should be above 0, got nan"),
