@@ -26,7 +26,6 @@ import configs
 from benchmarks import measuring
 from pipeline import track
 from pipeline.config import PipelineConfig
-from pipeline.errors import PipelineError
 from trackers.tracks import Tracks
 
 POINTS = Path(__file__).with_name("points.csv")
@@ -130,20 +129,17 @@ def main() -> None:
     about = measuring.announce()
     rows = []
     print(f"{'clip':32} objects  found    own  identities")
-    try:
-        config = configs.load(PipelineConfig, None, options.set)
-        for clip, points in read_points(options.points).items():
-            path = options.clips / f"{clip}.mp4"
-            if not path.is_file():
-                raise FileNotFoundError(f"there is no {path}: --clips is the folder of the clips")
-            source = f"lavfi:movie={path},hflip" if options.mirrored else path
-            frames = track(source, detector=config.detector, tracker=config.tracker)
-            shown = (tracks for _, tracks in frames)
-            row = judge(clip, points, shown, mirrored=options.mirrored)
-            print(f"{clip:32} {row.objects:7} {row.found:6.3f} {row.own:6.3f} {row.identities:11}")
-            rows.append(row)
-    except (PipelineError, ValueError, OSError) as error:
-        raise SystemExit(f"benchmarks.identities: {error}") from None
+    config = configs.load(PipelineConfig, None, options.set)
+    for clip, points in read_points(options.points).items():
+        path = options.clips / f"{clip}.mp4"
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no {path}: --clips is the folder of the clips")
+        source = f"lavfi:movie={path},hflip" if options.mirrored else path
+        frames = track(source, detector=config.detector, tracker=config.tracker)
+        shown = (tracks for _, tracks in frames)
+        row = judge(clip, points, shown, mirrored=options.mirrored)
+        print(f"{clip:32} {row.objects:7} {row.found:6.3f} {row.own:6.3f} {row.identities:11}")
+        rows.append(row)
     found, own = fmean(row.found for row in rows), fmean(row.own for row in rows)
     print(f"{'mean':32} {'':7} {found:6.3f} {own:6.3f}")
     about["mirrored"] = options.mirrored
@@ -151,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measuring.start(main)

@@ -19,10 +19,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from configs import loader
+import configs
 from deepmask.runtime import usable_cores
+from pipeline.errors import PipelineError
 from trackers import SortConfig
 
 T = TypeVar("T")
@@ -48,6 +49,16 @@ def arguments(name: str, doc: str | None, settings: str = PIPELINE) -> argparse.
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=settings)
     return parser
+
+
+def start(main: Callable[[], int | None]) -> NoReturn:
+    """Run a benchmark; what its user did wrong is one line, and exit code 2."""
+    try:
+        code = main()
+    except (PipelineError, ValueError, OSError) as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        code = 2
+    sys.exit(code)
 
 
 def machine() -> str:
@@ -116,12 +127,9 @@ def tracker_config(settings: Sequence[str]) -> SortConfig:
     """The tracker's settings by default, but for these.
 
     Raises:
-        SystemExit: there is no such setting, or it cannot have that value.
+        configs.ConfigError: there is no such setting, or it cannot have that value.
     """
-    try:
-        return loader.load(into=SortConfig, source=None, overrides=list(settings))
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
+    return configs.load(SortConfig, None, list(settings))
 
 
 def settings_flags(settings: Sequence[str]) -> Iterator[str]:

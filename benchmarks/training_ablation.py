@@ -94,16 +94,20 @@ def main() -> None:
     rows: dict[str, Row] = {}
     for name, folder in folders.items():
         known = folder / "measured.json"
+        words = command(name, options.data, folder, options.train)
         if not known.exists():
             weights = train(name, options.data, folder, options.train)
             variant = Variant(name, (f"detector.weights={weights}",))
             (row,) = measure([variant], options.set, val, novel)
-            measuring.save(known, row._asdict())
-        rows[name] = Row(**json.loads(known.read_text(encoding="utf-8")))
+            measuring.save(known, {"command": words, "row": row._asdict()})
+        done = json.loads(known.read_text(encoding="utf-8"))
+        if done.get("command") != words:
+            raise FileExistsError(f"{known} is of other settings: give another --output")
+        rows[name] = Row(**done["row"])
         (options.output / "table.md").write_text(table(rows) + "\n", encoding="utf-8")
     print(table(rows))
     measuring.save(options.json, about | {"rows": [row._asdict() for row in rows.values()]})
 
 
 if __name__ == "__main__":
-    main()
+    measuring.start(main)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import tracker_cost
+from benchmarks import measuring, tracker_cost
 from trackers import SortConfig, SortTracker
 
 
@@ -37,6 +37,11 @@ def test_the_missed_objects_of_the_scene_are_found_in_its_pictures() -> None:
     assert coasting > 10
 
 
-def test_a_mistyped_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match="did you mean 'mask_weight'"):
-        run(monkeypatch, "--set", "mask_weigt=1")
+def test_a_mistyped_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        measuring.start(lambda: run(monkeypatch, "--set", "mask_weigt=1"))
+    assert ended.value.code == 2
+    assert "tracker_cost: " in (error := capsys.readouterr().err)
+    assert "did you mean 'mask_weight'" in error

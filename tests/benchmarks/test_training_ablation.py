@@ -55,6 +55,8 @@ def test_trainings_go_on_where_they_were_stopped(tmp_path, monkeypatch, capsys):
     assert [resumes for _, resumes in trained].count(True) == 1
     assert len({name for name, _ in trained}) == len(trained) == len(TRAININGS)
     assert "not run" not in (tmp_path / "table.md").read_text(encoding="utf-8")
+    with pytest.raises(FileExistsError, match="is of other settings: give another --output"):
+        start("--train", "images=10")
     capsys.readouterr()
     start("--list", "--train", "images=10")
     commands = capsys.readouterr().out.splitlines()
