@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from pipeline.sources import redact
+from pipeline.streams import STREAM
 
 
 def say(lines: Iterable[str]) -> None:
@@ -21,7 +22,9 @@ def say(lines: Iterable[str]) -> None:
 
 class _Discreet(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Without the passwords of addresses, whoever wrote the line."""
+        """Without the passwords of addresses, whoever wrote the line; of several streams, which."""
+        name = record.threadName or ""
+        record.stream = f"{name}: " if name.startswith(STREAM) else ""
         return redact(super().format(record))
 
 
@@ -30,7 +33,7 @@ def speaking(quiet: bool) -> Iterator[None]:
     """Show what is logged, by this project or a library, on stderr: all of it, or only errors."""
     clear = "\r\x1b[K" if sys.stderr.isatty() else ""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Discreet(f"{clear}pipeline.run: %(message)s"))
+    handler.setFormatter(_Discreet(f"{clear}pipeline.run: %(stream)s%(message)s"))
     logger = logging.getLogger()
     before = logger.level
     logger.addHandler(handler)

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import configs
@@ -47,11 +47,8 @@ def record(
     """
     outputs = prepare(config.output, info, spare=file_of(config.source.source))
     folder = outputs.folder
-    if folder is None:
-        yield outputs
-        return
-    with _alone_in(folder):
-        if is_new:
+    with nullcontext() if folder is None else _alone_in(folder):
+        if folder is not None and is_new:
             _write_settings(folder, config)
         error: BaseException | None = None
         try:
@@ -60,7 +57,9 @@ def record(
             error = caught
             raise
         finally:
-            _write_summary(folder, stats, error)
+            stats.finish()
+            if folder is not None:
+                _write_summary(folder, stats, error)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ class RunSummary:
     frames_read: int
 
     frames_inferred: int
-    """That the detector looked at: all that are left, or fewer by `detector.interval`."""
+    """Of them, that the detector looked at: all that are left, or fewer by `detector.interval`."""
 
     frames_dropped: int
     """Left out because a newer one was there, which happens only to live sources, or lost because
@@ -152,6 +152,7 @@ class RunStats:
         # One byte an id: ids count from 1 and are never used twice.
         self._seen = bytearray()
         self._began = self._cpu_began = 0.0
+        self._clocks = time.perf_counter, time.process_time
         self._first_s = self._last_s = 0.0
         self._read = 0
         self.processed = 0
@@ -205,7 +206,12 @@ class RunStats:
     def begin(self, info: VideoInfo, detector: str) -> None:
         """The source and the detector are ready: from here on time counts."""
         self.info, self.detector = info, detector
-        self._began, self._cpu_began = time.perf_counter(), time.process_time()
+        self._began, self._cpu_began = (clock() for clock in self._clocks)
+
+    def finish(self) -> None:
+        """The run is over, whatever goes on beside it: time counts no more."""
+        wall_s, cpu_s = (clock() for clock in self._clocks)
+        self._clocks = (lambda: wall_s), (lambda: cpu_s)
 
     def count(self, frame: Frame, tracks: Tracks) -> float:
         """Count a finished frame; gives its latency in ms, from the decoder until now."""
@@ -248,12 +254,12 @@ class RunStats:
     @property
     def elapsed_s(self) -> float:
         """Since `begin`, with the time of what the run continues; 0 before it."""
-        now_s = time.perf_counter() - self._began if self._began else 0.0
+        now_s = self._clocks[0]() - self._began if self._began else 0.0
         return self._earlier_s + now_s
 
     @property
     def _cpu_s(self) -> float:
-        now_s = time.process_time() - self._cpu_began if self._began else 0.0
+        now_s = self._clocks[1]() - self._cpu_began if self._began else 0.0
         return self._earlier_cpu_s + now_s
 
     @property
@@ -273,7 +279,10 @@ class RunStats:
             ended="failed" if error else "stopped" if self.stopped else "done",
             error=str(error) if error else None,
             frames_read=self._read,
-            frames_inferred=self._earlier_inferred + self._stages["infer"].count,
+            # The detector is ahead: where a run broke off, what it saw there went nowhere.
+            frames_inferred=min(
+                self._earlier_inferred + self._stages["infer"].count, self.processed
+            ),
             frames_dropped=self.dropped,
             frames_written=self.written,
             tracks=self.tracks,

@@ -24,6 +24,9 @@ from trackers.detections import Detections
 
 log = logging.getLogger(__name__)
 
+STREAM = "stream "
+"""The threads' names, but for their numbers."""
+
 LOOK_S = 0.1
 """How often the main thread looks around while streams run."""
 
@@ -142,10 +145,10 @@ def run_beside(
         except BaseException as error:
             errors[number] = error
             level = logging.INFO if isinstance(error, Stopped) else logging.ERROR
-            log.log(level, "stream %d: %s", number + 1, error)
+            log.log(level, "%s", error)
 
     threads = [
-        threading.Thread(target=call, args=(i,), name=f"stream {i + 1}", daemon=True)
+        threading.Thread(target=call, args=(i,), name=f"{STREAM}{i + 1}", daemon=True)
         for i in range(len(runs))
     ]
     for thread in threads:

@@ -75,6 +75,7 @@ def test_each_stream_has_its_own_identities_and_outputs(videos, tmp_path, opened
     assert opened[0].closed
     assert opened[0].calls == 105
     said = capsys.readouterr().err
+    assert "pipeline.run: stream 1: long 320x240, 25 frames/s; " in said
     assert "long: 75 frames read" in said
     assert "short: 30 frames read" in said
 
@@ -124,6 +125,7 @@ def test_a_stream_that_fails_leaves_the_others_running(
     said = capsys.readouterr().err
     assert "pipeline.run: stream 2: this size is too much\n" in said
     assert "pipeline.run: stream 3: cannot open 'nowhere.mp4': no such file" in said
+    assert "pipeline.run: stream 1: long 320x240, 25 frames/s; " in said
     assert "long: 75 frames read" in said
 
 

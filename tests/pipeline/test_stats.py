@@ -55,6 +55,15 @@ def test_no_durations_have_no_percentile():
     assert math.isnan(Latencies().percentile_ms(50))
 
 
+def test_what_goes_on_after_the_end_does_not_count():
+    stats = RunStats()
+    stats.begin(FILE, "a script")
+    assert 0 < stats.elapsed_s < stats.elapsed_s
+    stats.finish()
+    after_s = stats.elapsed_s
+    assert stats.elapsed_s == after_s > 0
+
+
 def test_counts_frames_drops_and_different_tracks():
     stats = RunStats()
     stats.begin(FILE, "a script")
