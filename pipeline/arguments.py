@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -93,8 +94,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--device", metavar="auto|cpu|cuda[:N]", help="where to compute; default: auto"
     )
-    result.add_argument("--start", metavar="S", help="begin S seconds into a file")
-    result.add_argument("--duration", metavar="S", help="end after S seconds")
+    result.add_argument(
+        "--start", metavar="S", help="begin S seconds into a file; 1:30 is a minute and a half"
+    )
+    result.add_argument("--duration", metavar="S", help="end after S seconds, or minutes as above")
     result.add_argument("--quiet", action="store_true", help="say nothing but errors")
     result.add_argument(
         "--resume",
@@ -125,11 +128,24 @@ def settings(arguments: argparse.Namespace) -> PipelineConfig:
         "output.save": ("[]" if save in ("", "none") else save) if arguments.save else None,
         "output.view": arguments.view,
         "detector.device": arguments.device,
-        "source.start_s": arguments.start,
-        "source.duration_s": arguments.duration,
+        "source.start_s": in_seconds(arguments.start),
+        "source.duration_s": in_seconds(arguments.duration),
     }
     given = [f"{path}={value}" for path, value in flags.items() if value is not None]
     return complete(configs.load(PipelineConfig, arguments.config, [*arguments.set, *given]))
+
+
+def in_seconds(text: str | None) -> str | None:
+    """A time as clocks show it, in seconds; any other text as it is.
+
+    >>> in_seconds("1:02:03.5")
+    '3723.5'
+    """
+    if text is None or not re.fullmatch(r"(\d+:)?\d+:[0-5]?\d(\.\d*)?", text):
+        return text
+    *minutes, seconds = text.split(":")
+    whole = sum(int(n) * 60**i for i, n in enumerate(reversed(minutes), 1))
+    return str(whole + float(seconds))
 
 
 def complete(config: PipelineConfig) -> PipelineConfig:

@@ -97,7 +97,7 @@ def load_photographs(annotations: Path, images: Iterable[Path]) -> list[Photogra
             f"{annotations}: expected COCO instances, JSON with 'images' and 'annotations' that "
             f"have masks; {type(error).__name__}: {error}"
         ) from error
-    files = _read_files(images)
+    files = _read_files(images, {PurePosixPath(name).name for name in names.values()})
     photographs = []
     for record in records:
         name = names[record["id"]]
@@ -105,7 +105,7 @@ def load_photographs(annotations: Path, images: Iterable[Path]) -> list[Photogra
         if found is None:
             raise FileNotFoundError(
                 f"{annotations.name} names the picture {name!r}, which is in none "
-                f"of the {len(files)} files given: give every tar or folder of the set"
+                "of the tars and folders given: give every one of the set"
             )
         photographs.append(
             Photograph(
@@ -160,7 +160,8 @@ def _rle(segmentation: Any, height: int, width: int) -> dict[str, Any] | None:
     return dict(coco_mask.frPyObjects(segmentation, height, width))
 
 
-def _read_files(places: Iterable[Path]) -> dict[str, bytes]:
+def _read_files(places: Iterable[Path], wanted: set[str]) -> dict[str, bytes]:
+    """The files of these names, by their paths; by name, too, where that is the only one."""
     files: dict[str, bytes] = {}
     for place in places:
         if place.is_dir():
@@ -168,16 +169,17 @@ def _read_files(places: Iterable[Path]) -> dict[str, bytes]:
                 {
                     path.relative_to(place).as_posix(): path.read_bytes()
                     for path in place.rglob("*")
-                    if path.is_file()
+                    if path.name in wanted and path.is_file()
                 }
             )
             continue
         try:
             with tarfile.open(place) as archive:
                 for member in archive:
-                    handle = archive.extractfile(member)
+                    path = PurePosixPath(member.name)
+                    handle = archive.extractfile(member) if path.name in wanted else None
                     if handle is not None:
-                        files[str(PurePosixPath(member.name))] = handle.read()
+                        files[str(path)] = handle.read()
         except (tarfile.TarError, EOFError, KeyError, zlib.error) as error:
             raise ValueError(
                 f"{place}: expected a tar file or a folder of pictures; this is none, or is "

@@ -232,7 +232,7 @@ def test_what_track_does_not_do_is_an_error(source, settings, error, words):
 
 def test_part_of_a_file(video, tmp_path, scripted):
     scripted()
-    arguments = ["--source", str(video), "--output", str(tmp_path), "--start", "1"]
+    arguments = ["--source", str(video), "--output", str(tmp_path), "--start", "0:01"]
     assert main([*arguments, "--duration", "0.5"]) == 0
     times_s = [line["time_s"] for line in lines_of(tmp_path / "tracks.jsonl")]
     assert times_s == pytest.approx([1 + i / 25 for i in range(len(times_s))])
