@@ -17,7 +17,7 @@ DENSE_CELLS = 4096
 
 
 LEAST_GAIN = 1e-6
-"""What a pair is worth that may be matched where nothing else can be."""
+"""Share of its gain that a pair keeps that may be matched only where nothing else can be."""
 
 
 def overlap_gain(shared: Floats, a: Floats, b: Floats) -> Floats:
@@ -77,10 +77,11 @@ def familiar_gain(gain: Floats, alike: Floats, same: float, weight: float) -> Fl
     """g + w (a - s), above 0: likeness beside overlap (Wojke et al., "DeepSORT", ICIP 2017).
 
     With s as one thing has it from frame to frame, strangers lose by likeness. If they gained by
-    it, what is hidden would take its neighbour's detection, and that one the next one's.
+    it, what is hidden would take its neighbour's detection, and that one the next one's. Of
+    those that look like nobody around, the nearest is still the first.
 
     Args:
-        gain: `(K,)` what the pairs are worth by where things are, g.
+        gain: `(K,)` what the pairs are worth by where things are, g, above 0.
         alike: `(K,)` cosines of appearance, a.
         same: s, the cosine that neither adds nor takes off.
         weight: w, what the cosine counts.
@@ -88,7 +89,7 @@ def familiar_gain(gain: Floats, alike: Floats, same: float, weight: float) -> Fl
     >>> familiar_gain(np.array([1.2, 1.2]), np.array([0.9, 0.6]), 0.8, 5.0).round(3).tolist()
     [1.7, 0.2]
     """
-    return np.maximum(gain + weight * (alike - same), LEAST_GAIN)
+    return np.maximum(gain + weight * (alike - same), LEAST_GAIN * gain)
 
 
 def reentry_gain(alike: Floats, away: Floats, weight: float) -> Floats:

@@ -626,28 +626,36 @@ def test_settings_that_make_no_sense_are_named(wrong):
 
 
 @st.composite
-def streams(draw, max_objects=8):
-    """Frames of objects in motion, with noise, misses and false alarms, on a quarter pixel grid."""
+def streams(draw, max_objects=8, with_looks=False):
+    """Frames of objects in motion, with noise, misses and false alarms, on a quarter pixel grid.
+
+    With looks, they have masks and features, as a segmenter gives them.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n, frames = draw(st.integers(0, max_objects)), draw(st.integers(1, 25))
     centre, speed = rng.uniform(40, 200, (n, 2)), rng.normal(0, 4, (n, 2))
-    side = rng.uniform(10, 50, (n, 2))
+    side, look = rng.uniform(10, 50, (n, 2)), rng.normal(0, 1, (n, 16))
     out = []
     for k in range(frames):
         middle = centre + k * speed + rng.normal(0, 1, (n, 2))
-        middle = middle[rng.random(n) < 0.85]
-        sides = side[: len(middle)]
+        there = rng.random(n) < 0.85
+        middle, sides, looks = middle[there], side[: there.sum()], look[there]
         if rng.random() < 0.3:
             middle = np.vstack([middle, rng.uniform(40, 200, (1, 2))])
             sides = np.vstack([sides, rng.uniform(10, 50, (1, 2))])
+            looks = np.vstack([looks, rng.normal(0, 1, (1, 16))])
         boxes = np.round(np.hstack([middle - sides / 2, middle + sides / 2]) * 4) / 4
-        scores = rng.uniform(0.05, 1.0, len(boxes))
-        out.append(Detections(boxes.astype(np.float32), scores.astype(np.float32)))
+        scores = rng.uniform(0.05, 1.0, len(boxes)).astype(np.float32)
+        masks, features = None, None
+        if with_looks:
+            masks = ellipses(boxes)
+            features = (looks + rng.normal(0, 0.2, looks.shape)).astype(np.float32)
+        out.append(Detections(boxes.astype(np.float32), scores, masks, features))
     return out
 
 
 @settings(max_examples=40, deadline=None)
-@given(streams())
+@given(st.one_of(streams(), streams(with_looks=True)))
 def test_identities_are_unique_and_never_used_again(frames):
     newest = 0
     last_seen: dict[int, int] = {}
@@ -664,12 +672,18 @@ def test_identities_are_unique_and_never_used_again(frames):
 
 
 @settings(max_examples=40, deadline=None)
-@given(streams())
+@given(st.one_of(streams(), streams(with_looks=True)))
 def test_no_two_tracks_share_a_detection(frames):
     for seen, tracks in zip(frames, run(frames), strict=True):
         reported = [tuple(b) for b in tracks.boxes[~tracks.coasting].tolist()]
         given_ = [tuple(b) for b in seen.boxes.tolist()]
         assert all(reported.count(b) <= given_.count(b) for b in reported)
+
+
+def reordered(seen, order):
+    masks = None if seen.masks is None else seen.masks.take(order)
+    features = None if seen.features is None else seen.features[order]
+    return Detections(seen.boxes[order], seen.scores[order], masks, features)
 
 
 def histories(frames, out):
@@ -685,14 +699,23 @@ def histories(frames, out):
 
 
 @settings(max_examples=40, deadline=None)
-@given(streams(), st.integers(0, 2**32 - 1))
+@given(st.one_of(streams(), streams(with_looks=True)), st.integers(0, 2**32 - 1))
 def test_the_order_of_the_detections_does_not_matter(frames, seed):
     rng = np.random.default_rng(seed)
-    shuffled = []
-    for frame in frames:
-        order = rng.permutation(len(frame))
-        shuffled.append(Detections(frame.boxes[order], frame.scores[order]))
+    shuffled = [reordered(frame, rng.permutation(len(frame))) for frame in frames]
     assert histories(frames, run(frames)) == histories(frames, run(shuffled))
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_of_two_that_look_like_nobody_the_nearer_one_is_who_was_there(order):
+    """The light changes: neither looks as the object did a moment ago."""
+    there, beside = [100, 100, 140, 150], [126, 100, 166, 150]
+    tracker, looks = SortTracker(AS_MEASURED), np.eye(3, dtype=np.float32)
+    for k in range(5):
+        tracker.update(detections([there], features=looks[:1]), k / 25)
+    changed = np.array([[0.3, 0.95, 0.0], [0.3, 0.0, 0.95]], np.float32)
+    now = detections(np.array([there, beside])[order], features=changed[order])
+    assert id_of(tracker.update(now, 5 / 25), there) == 1
 
 
 @settings(max_examples=40, deadline=None)
