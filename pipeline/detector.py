@@ -26,8 +26,8 @@ class DetectorConfig(DeployConfig):
     """The network as it is deployed, and how often it looks."""
 
     interval: Interval = 1
-    """Look at every n-th frame; in those between, objects are where the tracker expects them, as
-    `coasting`. `auto`: as often as it takes to hold the rate of a live source, and at every frame
+    """Look at every n-th frame; in those between, objects are `carried` to where the tracker
+    expects them. `auto`: as often as it takes to hold the rate of a live source, and at every frame
     of a file, which can wait."""
 
     def __post_init__(self) -> None:

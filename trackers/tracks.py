@@ -61,6 +61,13 @@ class Tracks:
         """`(N,)` true where the object was looked for and not found: not merely out of turn."""
         return self.coasting if self.missed is None else self.missed
 
+    @property
+    def states(self) -> list[str]:
+        """N of `tracked`: found in this frame; `coasting`: looked for, not found; `carried`: nobody
+        looked, and the last look had found it."""
+        states = np.where(self.unseen, "coasting", np.where(self.coasting, "carried", "tracked"))
+        return [str(state) for state in states]
+
     def take(self, index: NDArray[np.intp]) -> Tracks:
         """Those at `index`, in its order."""
         return Tracks(

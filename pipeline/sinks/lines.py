@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ def jsonl_lines(result: Result) -> Iterable[str]:
     record = {
         "frame": frame.index,
         "time_s": round(frame.time_s, 6),
+        "captured": _wall_clock(frame.captured_s),
         "latency_ms": round(result.latency_ms, 2),
         "dropped_before": frame.dropped_before,
         "width": frame.width,
@@ -102,6 +104,14 @@ def jsonl_lines(result: Result) -> Iterable[str]:
         "tracks": _records(result),
     }
     yield json.dumps(record)
+
+
+def _wall_clock(captured_s: float) -> str | None:
+    """`Frame.captured_s` in UTC, as ISO 8601 has it; None where it is not known."""
+    if not captured_s:
+        return None
+    when_s = time.time() - (time.perf_counter() - captured_s)
+    return datetime.fromtimestamp(when_s, UTC).isoformat(timespec="milliseconds")
 
 
 def mot_rows(result: Result) -> Iterable[str]:
@@ -135,7 +145,7 @@ def _records(result: Result, masks: bool = True) -> list[dict[str, Any]]:
     tracks = result.tracks
     rows = zip(
         tracks.ids.tolist(),
-        tracks.coasting.tolist(),
+        tracks.states,
         np.round(tracks.scores.astype(np.float64), 4).tolist(),
         np.round(tracks.boxes.astype(np.float64), 2).tolist(),
         np.round(tracks.velocities.astype(np.float64), 2).tolist(),
@@ -143,10 +153,10 @@ def _records(result: Result, masks: bool = True) -> list[dict[str, Any]]:
         strict=True,
     )
     records = []
-    for i, (track_id, coasting, score, box, velocity, age_s) in enumerate(rows):
+    for i, (track_id, state, score, box, velocity, age_s) in enumerate(rows):
         record = {
             "id": track_id,
-            "state": "coasting" if coasting else "tracked",
+            "state": state,
             "score": score,
             "box": box,
         }

@@ -173,7 +173,7 @@ def _rows(result: Result) -> Any:
         np.full(n, frame.index),
         np.full(n, frame.time_s),
         tracks.ids,
-        np.where(tracks.coasting, "coasting", "tracked").tolist(),
+        tracks.states,
         *map(np.ascontiguousarray, numbers),
         [None] * n if masks is None else masks.areas(),
         np.full(n, frame.height),

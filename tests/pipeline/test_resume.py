@@ -68,7 +68,7 @@ def decoded(path: Path) -> list[tuple[float, bytes]]:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [
-        json.loads(line) | {"latency_ms": 0}
+        json.loads(line) | {"latency_ms": 0, "captured": ""}
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
 

@@ -371,14 +371,14 @@ def test_sound_that_is_not_copied_into_another_container_is_named(tmp_path, scri
     assert f"{target} is without sound, which is copied into .m4v, .mov, .mp4 only" in said
 
 
-def test_frames_that_are_left_out_are_coasting(video, tmp_path, scripted):
+def test_in_frames_that_are_left_out_objects_are_carried(video, tmp_path, scripted):
     detector = scripted()
     arguments = ["--source", str(video), "--output", str(tmp_path), "--save", ALL]
     assert main([*arguments, "--set", "detector.interval=3"]) == 0
     assert detector.calls == 25
     lines = lines_of(tmp_path / "tracks.jsonl")
     states = [{track["state"] for track in line["tracks"]} for line in lines]
-    assert states == [{"coasting" if frame % 3 else "tracked"} for frame in range(75)]
+    assert states == [{"carried" if frame % 3 else "tracked"} for frame in range(75)]
     assert all([track["id"] for track in line["tracks"]] == [1, 2] for line in lines)
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert summary["frames_inferred"] == 25

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,7 +61,7 @@ def test_jsonl_holds_what_the_contract_says(tmp_path):
     save(tmp_path, "jsonl", what)
     first, second = lines_of(tmp_path / "tracks.jsonl")
     assert list(first) == [
-        "frame", "time_s", "latency_ms", "dropped_before", "width", "height", "tracks",
+        "frame", "time_s", "captured", "latency_ms", "dropped_before", "width", "height", "tracks",
     ]  # fmt: skip
     assert (second["frame"], second["time_s"], second["dropped_before"]) == (3, 0.04, 2)
     assert (first["width"], first["height"]) == (128, 96)
@@ -71,6 +72,18 @@ def test_jsonl_holds_what_the_contract_says(tmp_path):
     assert tracked["box"] == what[0][1].boxes[0].tolist()
     assert what[0][1].masks is not None
     assert coasting["mask"] == what[0][1].masks.rle(1)
+
+
+def test_jsonl_says_when_a_frame_was_captured(tmp_path):
+    (first, tracks), (second, _) = results([0.0, 0.04])
+    began = datetime.now(UTC)
+    first = dataclasses.replace(first, captured_s=time.perf_counter())
+    save(tmp_path, "jsonl", [(first, tracks), (second, tracks)])
+    known, unknown = lines_of(tmp_path / "tracks.jsonl")
+    captured = datetime.fromisoformat(known["captured"])
+    assert abs(captured - began) < timedelta(seconds=5)
+    assert captured.utcoffset() == timedelta(0)
+    assert unknown["captured"] is None
 
 
 def test_the_first_line_goes_out_at_once_however_many_frames_have_none(tmp_path):
